@@ -1,0 +1,92 @@
+"""Cells: how pixels, cells that share a list, and blocks that fit the cache are laid out.
+
+A cell is a square of ``cell`` x ``cell`` pixels. Cells are numbered row by row and cut into blocks
+of ``lanes`` cells; the last block is padded with copies of cell 0. Within a block the cell is the
+last, fastest axis, so that every operation is one long vector.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Grid(NamedTuple):
+    """Static geometry of the cells of a canvas."""
+
+    height: int
+    width: int
+    cell: int
+    lanes: int = 16384
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.cell)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.cell)
+
+    @property
+    def size(self) -> int:
+        """S of the formula, in pixels."""
+        return max(self.height, self.width)
+
+    @property
+    def block(self) -> int:
+        """Cells in a block."""
+        return min(self.lanes, self.rows * self.columns)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.rows * self.columns // self.block)
+
+    def split(self, per_cell: jax.Array) -> jax.Array:
+        """[rows * columns, ...] -> [blocks, ..., lanes]."""
+        padding = self.blocks * self.block - per_cell.shape[0]
+        padded = jnp.pad(per_cell, [(0, padding)] + [(0, 0)] * (per_cell.ndim - 1))
+        return jnp.moveaxis(padded.reshape(self.blocks, self.block, *per_cell.shape[1:]), 1, -1)
+
+    def join(self, blocks: jax.Array) -> jax.Array:
+        """[blocks, ..., lanes] -> [rows * columns, ...]."""
+        per_cell = jnp.moveaxis(blocks, -1, 1)
+        return per_cell.reshape(-1, *per_cell.shape[2:])[: self.rows * self.columns]
+
+    def split_image(self, image: jax.Array) -> jax.Array:
+        """[H, W, C] -> [blocks, cell * cell, C, lanes], zeros beyond the picture's edge."""
+        n, (height, width, channels) = self.cell, image.shape
+        padded = jnp.pad(
+            image, [(0, self.rows * n - height), (0, self.columns * n - width), (0, 0)]
+        )
+        tiles = padded.reshape(self.rows, n, self.columns, n, channels).swapaxes(1, 2)
+        return self.split(tiles.reshape(self.rows * self.columns, n * n, channels))
+
+    def join_image(self, blocks: jax.Array) -> jax.Array:
+        """[blocks, cell * cell, C, lanes] -> [H, W, C]."""
+        n, channels = self.cell, blocks.shape[2]
+        tiles = self.join(blocks).reshape(self.rows, self.columns, n, n, channels)
+        image = tiles.swapaxes(1, 2).reshape(self.rows * n, self.columns * n, channels)
+        return image[: self.height, : self.width]
+
+    def corners(self) -> jax.Array:
+        """int32[blocks, 2, lanes]: (x, y) of each cell's first pixel."""
+        index = jnp.arange(self.rows * self.columns, dtype=jnp.int32)
+        corner = jnp.stack([index % self.columns, index // self.columns], -1) * self.cell
+        return self.split(corner)
+
+    def offsets(self) -> list[tuple[int, int]]:
+        """(x, y) of each pixel within its cell, in the order of ``split_image``."""
+        return [(i % self.cell, i // self.cell) for i in range(self.cell * self.cell)]
+
+    def cell_of(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Column and row int32[...] of the cells in which points float[..., 2] lie, or nearest."""
+        last = jnp.asarray([self.columns - 1, self.rows - 1])
+        cell = jnp.clip(jnp.floor((points + 0.5) / self.cell).astype(jnp.int32), 0, last)
+        return cell[..., 0], cell[..., 1]
+
+    @property
+    def center(self) -> float:
+        """Offset from a cell's first pixel to its centre, where its list is found."""
+        return (self.cell - 1) / 2

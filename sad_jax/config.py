@@ -1,0 +1,99 @@
+"""FitConfig: what a fit is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from sad_jax.canvas import Canvas
+
+RECIPES = ("fast", "paper")
+BITS_PER_SITE = 128  # nominal: how the paper counts a rate
+DEFAULT_PIXELS_PER_SITE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """What a fit is asked for: a budget, a recipe, and how long it may take.
+
+    Attributes:
+      num_sites: the budget N; or
+      bpp: the budget as a nominal rate, N = bpp H W / 128. With neither, one site per 8 pixels.
+      recipe: "fast" (local Gauss-Newton) or "paper" (the published Adam recipe).
+      steps: optimiser steps; None takes the recipe's own number.
+      seconds: a time budget without compilation; the fit ends after so many seconds or ``steps``.
+      initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
+      k: sites in a list; None takes the recipe's own.
+      cell: pixels a side of a cell that shares a list; None takes the recipe's own.
+      implementation: of the renderer, as in ``render``.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> config = sad.FitConfig(num_sites=1000, steps=50)
+      >>> sad.FitConfig.from_json(config.to_json()) == config
+      True
+    """
+
+    num_sites: int | None = None
+    bpp: float | None = None
+    recipe: str = "fast"
+    steps: int | None = None
+    seconds: float | None = None
+    initial_sites: int | None = None
+    k: int | None = None
+    cell: int | None = None
+    implementation: str | None = None
+
+    def __post_init__(self):
+        if self.recipe not in RECIPES:
+            raise ValueError(f"expected a recipe of {RECIPES}, got {self.recipe!r}")
+        if self.num_sites is not None and self.bpp is not None:
+            raise ValueError(
+                f"expected num_sites or bpp, got both: {self.num_sites} and {self.bpp}"
+            )
+        for name in ("num_sites", "bpp", "seconds", "steps", "initial_sites"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name} above 0, got {value}")
+        Canvas((1, 1), k=8 if self.k is None else self.k, cell=self.cell or 1)
+
+    @classmethod
+    def paper(cls, num_sites: int | None = None, **options) -> FitConfig:
+        """The published recipe: 4,000 Adam steps, K = 8, cells of one pixel."""
+        return cls(num_sites=num_sites, recipe="paper", **options)
+
+    def budget(self, shape: tuple[int, int]) -> int:
+        """The number of sites of a picture of (H, W) pixels.
+
+        Raises:
+          ValueError: a budget of more than one site a pixel.
+        """
+        pixels = shape[0] * shape[1]
+        if self.num_sites is not None:
+            sites = self.num_sites
+        elif self.bpp is not None:
+            sites = max(1, round(self.bpp * pixels / BITS_PER_SITE))
+        else:
+            sites = max(1, pixels // DEFAULT_PIXELS_PER_SITE)
+        if sites > pixels:
+            raise ValueError(
+                f"expected at most one site a pixel, {pixels} for {shape[1]}x{shape[0]}, "
+                f"got {sites}"
+            )
+        return sites
+
+    def to_json(self) -> str:
+        """The settings as a JSON object."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> FitConfig:
+        """Undoes ``to_json``.
+
+        Raises:
+          ValueError: text that is not the JSON object of a FitConfig.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"expected the JSON of a FitConfig, got {text!r}: {error}") from None

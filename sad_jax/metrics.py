@@ -1,0 +1,92 @@
+"""How near two pictures are: PSNR and SSIM."""
+
+from __future__ import annotations
+
+import math
+
+import dm_pix
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
+
+
+def mse_to_psnr(mse: jax.Array | float) -> jax.Array:
+    """PSNR = -10 log10(MSE) for values in [0, 1].
+
+    Args:
+      mse: float[...], mean squared error.
+
+    Returns:
+      float[...], in dB; infinite where the error is zero.
+
+    Example:
+      >>> from sad_jax.metrics import mse_to_psnr
+      >>> round(float(mse_to_psnr(0.01)), 4)
+      20.0
+    """
+    return -10.0 * jnp.log10(mse)
+
+
+def psnr(a, b) -> float:
+    """Peak signal-to-noise ratio of two pictures with values in [0, 1].
+
+    Args:
+      a: float[H, W, C].
+      b: float[H, W, C].
+
+    Returns:
+      In dB; ``inf`` for equal pictures.
+
+    Raises:
+      ValueError: if their shapes differ.
+
+    Example:
+      >>> import numpy as np
+      >>> from sad_jax.metrics import psnr
+      >>> round(psnr(np.zeros((2, 2, 3)), np.full((2, 2, 3), 0.1)), 3)
+      20.0
+    """
+    a, b = as_pair(a, b)
+    mse = float(np.mean(np.square(a.astype(np.float64) - b)))
+    return float(mse_to_psnr(mse))
+
+
+def ssim(a, b) -> float:
+    """Structural similarity of two pictures with values in [0, 1].
+
+    The mean over channels and all whole 11x11 Gaussian windows (Wang et al. 2004), by ``dm_pix``.
+
+    Args:
+      a: float[H, W, C].
+      b: float[H, W, C].
+
+    Returns:
+      At most 1; ``nan`` for pictures smaller than the window.
+
+    Raises:
+      ValueError: if their shapes differ.
+    """
+    a, b = as_pair(a, b)
+    if min(a.shape[:2]) < SSIM_WINDOW:
+        return math.nan
+    return float(_dm_pix_ssim(a, b))
+
+
+@jax.jit
+def _dm_pix_ssim(a: jax.Array, b: jax.Array) -> jax.Array:
+    return dm_pix.ssim(a, b, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5)
+
+
+def json_number(value: float) -> float | None:
+    """A figure as JSON can hold it: ``None`` (null) for NaN and infinities."""
+    return value if math.isfinite(value) else None
+
+
+def as_pair(a, b) -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
+    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
+    if a.shape != b.shape or a.ndim != 3 or not a.size:
+        raise ValueError(f"expected two pictures [H, W, C] alike, got {a.shape} and {b.shape}")
+    return a, b

@@ -1,0 +1,121 @@
+"""The formula of the diagram, written once: distance, score, blend and their derivatives.
+
+Everything that draws, searches, fits or queries calls these functions. They are plain ``jnp`` on
+arrays of any common shape, so the XLA path, the kernels' bodies and float64 tests share them.
+
+With S = max(W, H), delta = x - p, unit axis u, its normal n = (-u_y, u_x), and the metric
+M = e^a u u' + e^-a n n' (determinant one), a site scores (Iinbor et al., SIGGRAPH 2026)
+
+    P = e^(a/2) u.delta / S        Q = e^(-a/2) n.delta / S
+    d = sqrt(max(P^2 + Q^2, 1e-8))
+    score = tau (d - r / S)        logit = -score        w = softmax over the list of the logits
+
+A list holds the K smallest scores. Every derivative of a logit with respect to the six geometric
+parameters g = (x, y, log_tau, radius, theta, a) is a linear map, constant over the pixels of a
+site, of six numbers a pixel:
+
+    phi = (P/d, Q/d, P Q/d, (P^2 - Q^2)/d, d, 1)        d logit/d g = chain(site) phi
+
+so gradients and curvatures are summed over pixels in phi and mapped once a site. Where the maximum
+is active d does not depend on the geometry, and the first four entries are zero.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from sad_jax.sites import Sites, unit
+
+SQUARED_DISTANCE_MIN = 1e-8  # in units of S^2
+PHI = 6  # entries of phi, as many as geometric parameters
+
+
+class Rows(NamedTuple):
+    """What a pixel needs of a site; every entry has the same shape (sites, or slots of lists).
+
+    ``x, y``: position in pixels; ``fx, fy``: e^(a/2) u / S; ``h``: e^-a; ``tau``; ``radius``: r / S.
+    """
+
+    x: jax.Array
+    y: jax.Array
+    fx: jax.Array
+    fy: jax.Array
+    h: jax.Array
+    tau: jax.Array
+    radius: jax.Array
+
+
+def site_rows(sites: Sites, size: int) -> Rows:
+    """Rows of all sites, each float[N]; ``size`` is S, the longer side in pixels."""
+    axis = unit(sites.direction) * (jnp.exp(0.5 * sites.log_aniso) / size)[..., None]
+    return Rows(
+        x=sites.position[..., 0],
+        y=sites.position[..., 1],
+        fx=axis[..., 0],
+        fy=axis[..., 1],
+        h=jnp.exp(-sites.log_aniso),
+        tau=jnp.exp(sites.log_tau),
+        radius=sites.radius / size,
+    )
+
+
+def metric_offset(rows: Rows, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The offset (dx, dy) in pixels in the site's own frame: (P, Q)."""
+    return rows.fx * dx + rows.fy * dy, (rows.fx * dy - rows.fy * dx) * rows.h
+
+
+def score(rows: Rows, x: jax.Array, y: jax.Array) -> jax.Array:
+    """tau (d - r/S) of sites at pixels (x, y); the smallest ones make a list."""
+    p, q = metric_offset(rows, x - rows.x, y - rows.y)
+    distance = jnp.sqrt(jnp.maximum(p * p + q * q, SQUARED_DISTANCE_MIN))
+    return rows.tau * (distance - rows.radius)
+
+
+def softmax_weights(rows: Rows, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Weights of the K sites of a list along axis 0, for pixels (x, y) along the others."""
+    scores = score(rows, x, y)
+    weights = jnp.exp(jnp.min(scores, 0, keepdims=True) - scores)
+    return weights / jnp.sum(weights, 0, keepdims=True)
+
+
+def phi(rows: Rows, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
+    """The six numbers that span the derivatives of a logit (see the module's head)."""
+    p, q = metric_offset(rows, x - rows.x, y - rows.y)
+    squared = p * p + q * q
+    distance = jnp.sqrt(jnp.maximum(squared, SQUARED_DISTANCE_MIN))
+    inverse = jnp.where(squared > SQUARED_DISTANCE_MIN, 1 / distance, 0)
+    p_unit, q_unit = p * inverse, q * inverse
+    return p_unit, q_unit, p_unit * q, p_unit * p - q_unit * q, distance, jnp.ones_like(distance)
+
+
+def chain(rows: Rows, size: int) -> jax.Array:
+    """d logit/d g = chain phi: the map from phi to (x, y, log_tau, radius, theta, a).
+
+    Args:
+      rows: N sites.
+      size: S in pixels.
+
+    Returns:
+      float[6, 6, N]: parameter, entry of phi, site.
+    """
+    zero = jnp.zeros_like(rows.tau)
+    tau, h = rows.tau, rows.h
+    matrix = [
+        [tau * rows.fx, -tau * h * rows.fy, zero, zero, zero, zero],
+        [tau * rows.fy, tau * h * rows.fx, zero, zero, zero, zero],
+        [zero, zero, zero, zero, -tau, tau * rows.radius],
+        [zero, zero, zero, zero, zero, tau / size],
+        [zero, zero, -tau * (1 / h - h), zero, zero, zero],
+        [zero, zero, zero, -0.5 * tau, zero, zero],
+    ]
+    return jnp.stack([jnp.stack(row) for row in matrix])
+
+
+def angle_to_direction(angle_gradient: jax.Array, direction: jax.Array) -> jax.Array:
+    """Gradient float[N, 2] with respect to ``direction`` from that with respect to its angle."""
+    x, y = direction[..., 0], direction[..., 1]
+    squared = jnp.maximum(x * x + y * y, 1e-30)
+    return jnp.stack([-y, x], -1) * (angle_gradient / squared)[..., None]

@@ -1,0 +1,78 @@
+"""The state of a fit and its jitted inner loop."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+from sad_jax.candidates import Candidates, propagate
+from sad_jax.losses import Target, gradient
+from sad_jax.optim import paper_optimizer
+from sad_jax.sites import Sites, clamp
+
+LIST_EVERY = 8  # optimiser steps between two propagation passes
+
+
+@flax.struct.dataclass
+class FitState:
+    """Everything that a fit carries from step to step.
+
+    Attributes:
+      sites: as many as there is capacity; free slots hold parked sites.
+      alive: bool[N], which slots hold a site of the picture.
+      lists: the lists of the cells.
+      optimizer: the optax state.
+      step: int32[], steps done.
+      key: the random key of the steps to come.
+      mse: float[], mean squared error before the last step.
+    """
+
+    sites: Sites
+    alive: jax.Array
+    lists: Candidates
+    optimizer: optax.OptState
+    step: jax.Array
+    key: jax.Array
+    mse: jax.Array
+
+
+@partial(jax.jit, donate_argnums=0)
+def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array) -> FitState:
+    """``steps`` steps of the published recipe, of ``total`` in all."""
+    optimizer = paper_optimizer()
+
+    def step(_, state: FitState) -> FitState:
+        grid, key = state.lists.grid, jax.random.fold_in(state.key, state.step)
+        mse, gradients = gradient(grid, state.sites, state.lists.ids, target)
+        lists = jax.lax.cond(
+            state.step % LIST_EVERY == 0,
+            lambda: propagate(state.lists, state.sites, key=key),
+            lambda: state.lists,
+        )
+        updates, optimizer_state = optimizer.update(
+            gradients,
+            state.optimizer,
+            state.sites,
+            neighbours=home_lists(state.lists, state.sites),
+            progress=state.step / total,
+        )
+        sites = optax.apply_updates(state.sites, updates)
+        return state.replace(
+            sites=clamp(sites, (grid.height, grid.width)),
+            lists=lists,
+            optimizer=optimizer_state,
+            step=state.step + 1,
+            mse=mse,
+        )
+
+    return jax.lax.fori_loop(0, steps, step, state)
+
+
+def home_lists(lists: Candidates, sites: Sites) -> jax.Array:
+    """int32[N, K]: the list of the cell on which each site stands."""
+    column, row = lists.grid.cell_of(sites.position)
+    return lists.ids[row, column]

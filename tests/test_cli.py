@@ -1,0 +1,367 @@
+"""The command line: figures from the file, bad input in one line, nothing half written."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import sad_jax
+from sad_jax import cli
+from sad_jax.canvas import Canvas
+from sad_jax.codec import encode
+from sad_jax.files import load, save
+from sad_jax.io import read_image, write_image
+from sad_jax.metrics import psnr
+from sad_jax.render import render
+from sad_jax.search import find_candidates
+from sad_jax.sites import resize
+
+FIT_KEYS = (
+    "psnr ssim sites bytes bpp nominal_bpp seconds compile_seconds steps width height seed recipe "
+    "implementation device versions"
+)
+PICTURES = ("photo.png", "photo_diagram.png", "photo_tau.png", "photo_error.png")
+HEIGHT, WIDTH = 16, 24
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """Each test stands in its own empty folder, without a compile cache."""
+    monkeypatch.setenv("SAD_JAX_CACHE", "")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def photo() -> str:
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    image = np.stack([x / WIDTH, y / HEIGHT, (x > 12) * 0.8], -1)
+    write_image("photo.png", image)
+    return "photo.png"
+
+
+@pytest.fixture
+def file(make_sites) -> str:
+    save("a.sad", make_sites(9), Canvas((12, 16), k=5, cell=2))
+    return "a.sad"
+
+
+def run(*words) -> int:
+    return cli.main([str(word) for word in words])
+
+
+def fit(*words) -> int:
+    return run("fit", "photo.png", "--sites", 20, "--steps", 40, *words)
+
+
+def figures(path="f.json") -> dict:
+    return json.loads(Path(path).read_text())
+
+
+def assert_refused(capsys, *words, expected: str) -> None:
+    before = sorted(os.listdir())
+    assert run(*words) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert err.startswith("sad-jax: error: ")
+    assert err.count("\n") == 1
+    assert expected in err
+    assert sorted(os.listdir()) == before
+
+
+def test_fit_writes_the_file_and_its_pictures(photo, capsys):
+    assert fit("--out", "new/folder", "--json", "other/f.json", "--seed", 3) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    assert "dB" in out
+    found = figures("other/f.json")
+    assert list(found) == FIT_KEYS.split()
+    folder = Path("new/folder")
+    assert {"photo.sad", *PICTURES} <= set(os.listdir(folder))
+
+    sites, canvas = load(folder / "photo.sad")
+    assert canvas == (HEIGHT, WIDTH)
+    assert found["sites"] == sites.num_sites <= 20
+    assert found["bytes"] == os.path.getsize(folder / "photo.sad")
+    assert found["bpp"] == pytest.approx(8 * found["bytes"] / (HEIGHT * WIDTH))
+    assert found["nominal_bpp"] == pytest.approx(128 * sites.num_sites / (HEIGHT * WIDTH))
+    assert (found["width"], found["height"], found["seed"], found["steps"]) == (
+        WIDTH,
+        HEIGHT,
+        3,
+        40,
+    )
+    assert found["recipe"] == "fast"
+    assert {"sad-jax", "jax", "python"} <= set(found["versions"])
+
+    drawn = np.clip(render(sites, find_candidates(sites, canvas)), 0, 1)
+    assert found["psnr"] == pytest.approx(psnr(drawn, read_image(photo)), abs=1e-4)
+    assert found["ssim"] is not None
+    np.testing.assert_allclose(read_image(folder / "photo.png"), drawn, atol=0.51 / 255)
+    for name in PICTURES:
+        assert read_image(folder / name).shape == (HEIGHT, WIDTH, 3)
+
+
+def test_fit_is_reproducible_and_render_agrees(photo):
+    for out in ("a", "b"):
+        assert fit("--out", out, "--json", f"{out}.json") == 0
+    assert Path("a/photo.sad").read_bytes() == Path("b/photo.sad").read_bytes()
+    command = ("render", "a/photo.sad", "--out", "r.png", "--target", photo, "--json", "r.json")
+    assert run(*command) == 0
+    for name in ("psnr", "ssim"):
+        assert figures("r.json")[name] == pytest.approx(figures("a.json")[name], abs=1e-4)
+    assert Path("r.png").read_bytes() == Path("a/photo.png").read_bytes()
+
+
+def test_paper_recipe_on_a_small_picture_of_many_channels():
+    """Seven channels show as three, and a picture smaller than its window has no SSIM."""
+    np.save("photo.npy", np.random.default_rng(0).random((6, 8, 7)))
+    words = ("--recipe", "paper", "--steps", 3, "--k", 6, "--cell", 2, "--json", "f.json")
+    assert run("fit", "photo.npy", "--bpp", 24, *words) == 0
+    found = figures()
+    assert (found["recipe"], found["sites"], found["ssim"]) == ("paper", 9, None)
+    sites, canvas = load("out/photo.sad")
+    assert (sites.channels, canvas.k, canvas.cell) == (7, 6, 2)
+    assert read_image("out/photo.png").shape == (6, 8, 3)
+
+
+def test_time_budget(photo):
+    assert fit("--seconds", 1e-3, "--json", "f.json") == 0
+    assert figures()["steps"] < 40
+
+
+def test_mask_and_film(photo):
+    mask = np.zeros((HEIGHT, WIDTH))
+    mask[:, :12] = 1
+    write_image("mask.png", mask)
+    assert fit("--mask", "mask.png", "--video") == 0
+    with Image.open("out/photo.gif") as film:
+        assert film.size == (WIDTH, HEIGHT)
+    drawn = read_image("out/photo.png")
+    target = read_image(photo)
+    assert psnr(drawn[:, :12], target[:, :12]) > psnr(drawn[:, 12:], target[:, 12:])
+
+
+def test_an_interrupted_fit_leaves_its_best_and_resumes(photo, capsys, monkeypatch):
+    def interrupt(self, state):
+        if state.step >= 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli._Progress, "__call__", interrupt)
+        assert fit("--json", "f.json") == 130
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "sad-jax fit photo.png --sites 20 --steps 40 --json f.json --resume" in err
+    assert 0 < figures()["steps"] < 40
+    assert {"photo.sad", *PICTURES} <= set(os.listdir("out"))
+    assert fit("--json", "f.json", "--resume") == 0
+    assert figures()["steps"] == 40
+    assert not list(Path("out").glob("*.ckpt"))
+
+
+def test_render_at_the_stored_size(file):
+    assert run("render", file, "--json", "f.json") == 0
+    sites, canvas = load(file)
+    np.testing.assert_allclose(
+        read_image("a_render.png"), np.clip(render(sites, canvas), 0, 1), atol=0.51 / 255
+    )
+    found = figures()
+    assert list(found) == ["width", "height", "sites", "seconds"]
+    assert (found["width"], found["height"], found["sites"]) == (16, 12, 9)
+
+
+@pytest.mark.parametrize(
+    ("words", "shape"), [(("--scale", 2), (24, 32)), (("--size", "20x30"), (30, 20))]
+)
+def test_render_at_another_size(file, words, shape):
+    assert run("render", file, *words, "--out", "sub/b.png", "--json", "f.json") == 0
+    assert read_image("sub/b.png").shape == (*shape, 3)
+    assert (figures()["height"], figures()["width"]) == shape
+
+
+def test_scaled_renders_show_the_same_picture(file):
+    """Each 3x3 pixels of the large picture hold the small one's pixel in their middle."""
+    assert run("render", file, "--out", "small.npy") == 0
+    assert run("render", file, "--scale", 3, "--out", "large.npy") == 0
+    np.testing.assert_allclose(np.load("large.npy")[1::3, 1::3], np.load("small.npy"), atol=1e-5)
+
+
+def test_official_resize_and_lists(file):
+    words = ("--scale", 2, "--keep-radius", "--out", "b.npy")
+    sites, canvas = load(file)
+    wide = Canvas((24, 32), k=canvas.k, cell=canvas.cell)
+    sites = resize(sites, canvas, wide, scale_radius=False)
+    assert run("render", file, *words) == 0
+    expected = np.clip(render(sites, wide), 0, 1)
+    np.testing.assert_allclose(np.load("b.npy"), expected, atol=1e-6)
+    assert run("render", file, *words, "--lists", "propagated") == 0
+    assert np.load("b.npy").shape == expected.shape
+
+
+def test_the_eight_sites_render_as_the_official_program_does(data):
+    """K = 8 covers all eight, so all lists agree; the official picture is cut off, not rounded."""
+    target = data / "eight_render.png"
+    command = ("render", data / "eight_sites.txt", "--target", target, "--json", "f.json")
+    for lists in ("exact", "propagated"):
+        assert run(*command, "--out", "b.npy", "--lists", lists) == 0
+        official = np.rint(255 * read_image(target)[..., :3])
+        np.testing.assert_array_equal(np.floor(255 * np.load("b.npy")), official)
+        assert figures()["psnr"] > 50
+        assert figures()["ssim"] > 0.99
+
+
+def test_info(file, capsys, make_sites):
+    assert run("info", file, "--json", "f.json") == 0
+    found = figures()
+    assert {name: found[name] for name in ("form", "width", "height", "channels", "k", "cell")} == {
+        "form": "sad",
+        "width": 16,
+        "height": 12,
+        "channels": 3,
+        "k": 5,
+        "cell": 2,
+    }
+    assert found["bytes"] == os.path.getsize(file)
+    assert found["nominal_bpp"] == 128 * 9 / (12 * 16)
+    assert "nominal_bpp" in capsys.readouterr().out
+
+
+def test_convert_in_a_circle(file, capsys):
+    for source, target in ((file, "a.txt"), ("a.txt", "a.json"), ("a.json", "b.sad")):
+        assert run("convert", source, target) == 0
+    assert capsys.readouterr().err.count("K = 5") == 1
+    a, b = load(file)[0], load("b.sad")[0]
+    for name in vars(a):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+def test_bad_photographs(capsys):
+    write_image("thin.png", np.zeros((1, 9)))
+    np.save("nan.npy", np.full((4, 4), np.nan))
+    Path("empty.png").touch()
+    Path("text.png").write_text("no picture")
+    write_image("whole.png", np.random.default_rng(0).random((40, 40, 3)))
+    Path("half.png").write_bytes(Path("whole.png").read_bytes()[:2000])
+    Path("folder.png").mkdir()
+    bad = {
+        "nowhere.png": "no such file",
+        "folder.png": "a directory",
+        "empty.png": "empty",
+        "text.png": "no known format",
+        "half.png": "truncated",
+        "thin.png": "at least 2 pixels a side, got 9x1",
+        "nan.npy": "NaN",
+    }
+    for name, expected in bad.items():
+        assert_refused(capsys, "fit", name, expected=expected)
+
+
+def test_bad_files(capsys, make_sites):
+    data = encode(make_sites(9), (12, 16))
+    Path("cut.sad").write_bytes(data[:-3])
+    Path("altered.sad").write_bytes(data[:50] + b"!" + data[51:])
+    Path("empty.sad").touch()
+    Path("a.png").write_bytes(data)
+    Path("none.txt").write_text("# Image size: 4 4\n")
+    bad = {
+        "nowhere.sad": "no such file",
+        "cut.sad": "truncated",
+        "altered.sad": "checksum",
+        "empty.sad": "empty",
+        "a.png": "ending in .sad",
+        "none.txt": "live site",
+    }
+    for name, expected in bad.items():
+        for words in (("render", name), ("info", name), ("convert", name, "b.txt")):
+            assert_refused(capsys, *words, expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "required"),
+        (["paint"], "invalid choice"),
+        (["fit"], "PHOTO"),
+        (["fit", "photo.png", "--sites", "0"], "whole number from 1"),
+        (["fit", "photo.png", "--sites", "many"], "got 'many'"),
+        (["fit", "photo.png", "--sites", "385"], "at most one site a pixel"),
+        (["fit", "photo.png", "--bpp", "nan"], "positive number"),
+        (["fit", "photo.png", "--bpp", "999"], "at most one site a pixel"),
+        (["fit", "photo.png", "--sites", "9", "--bpp", "2"], "not allowed"),
+        (["fit", "photo.png", "--seconds", "-1"], "positive number"),
+        (["fit", "photo.png", "--seed", "-1"], "whole number from 0"),
+        (["fit", "photo.png", "--recipe", "slow"], "invalid choice"),
+        (["fit", "photo.png", "--cell", "3"], "invalid choice"),
+        (["fit", "photo.png", "--k", "33", "--sites", "9"], "32"),
+        (["fit", "photo.png", "--implementation", "magic", "--sites", "9"], "magic"),
+        (["fit", "photo.png", "--out", "."], "another --out folder"),
+        (["fit", "photo.png", "--out", "a.sad"], "got a file"),
+        (["fit", "photo.png", "--mask", "small.png"], "mask of 24x16 pixels, got 6x5"),
+        (["fit", "photo.png", "--mask", "nowhere.png"], "no such file"),
+        (["fit", "photo.png", "--resume", "--out", "."], "another --out folder"),
+        (["render", "a.sad", "--size", "20"], "whole number"),
+        (["render", "a.sad", "--size", "0x20"], "whole number from 1"),
+        (["render", "a.sad", "--scale", "0"], "positive number"),
+        (["render", "a.sad", "--scale", "2", "--size", "4x4"], "not allowed"),
+        (["render", "a.sad", "--out", "a.what"], "suffix"),
+        (["render", "a.sad", "--target", "photo.png"], "target of 16x12 pixels"),
+        (["render", "a.sad", "--target", "nowhere.png"], "no such file"),
+        (["convert", "a.sad", "a.jpg"], "ending in .sad"),
+        (["convert", "gray.sad", "a.txt"], "3 channels"),
+    ],
+)
+def test_bad_arguments(photo, file, make_sites, capsys, words, expected):
+    write_image("small.png", np.ones((5, 6)))
+    save("gray.sad", make_sites(4, 1), (12, 16))
+    assert_refused(capsys, *words, expected=expected)
+
+
+def test_resume_needs_something_to_resume(photo, capsys):
+    os.mkdir("out")
+    assert_refused(capsys, "fit", photo, "--resume", expected="no such file")
+
+
+def test_a_failing_run_leaves_the_old_output(file, capsys):
+    Path("b.png").write_bytes(b"old")
+    Path("cut.sad").write_bytes(Path(file).read_bytes()[:-3])
+    assert run("render", "cut.sad", "--out", "b.png") == 2
+    assert Path("b.png").read_bytes() == b"old"
+
+
+def test_ctrl_c_ends_in_one_line(file, capsys, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sad_jax.files.load", interrupt)
+    assert run("info", file) == 130
+    assert capsys.readouterr().err == "sad-jax: interrupted\n"
+
+
+def test_as_a_program(work, file):
+    """Help, an error, and twice a picture: the second time from the compile cache, quietly."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(sad_jax.__file__).parents[1]),
+        "SAD_JAX_CACHE": str(work / "cache"),
+    }
+
+    def program(*words):
+        command = [sys.executable, "-m", "sad_jax", *words]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    help_text = program("--help")
+    assert help_text.returncode == 0
+    assert "convert" in help_text.stdout
+    error = program("info", "nowhere.sad")
+    assert error.returncode == 2
+    assert error.stderr.startswith("sad-jax: error: expected")
+    assert error.stderr.count("\n") == 1
+    for _ in range(2):
+        picture = program("render", file)
+        assert (picture.returncode, picture.stderr) == (0, "")
+        assert os.listdir("cache")

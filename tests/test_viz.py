@@ -1,0 +1,86 @@
+"""Pictures about a picture."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageSequence
+
+from sad_jax.canvas import Canvas
+from sad_jax.render import owners
+from sad_jax.search import find_candidates
+from sad_jax.viz import diagram, displayed, error_map, film_frame, tau_map, viridis, write_film
+
+
+@pytest.mark.parametrize("channels", [1, 7])
+def test_diagram_shows_owners_and_borders(make_sites, channels):
+    sites = make_sites(9, channels)
+    lists = find_candidates(sites, Canvas((12, 16), k=4))
+    owner = np.asarray(owners(sites, lists))
+    image = diagram(sites, lists)
+    assert image.shape == (12, 16, 3)
+    inside = np.ones(owner.shape, bool)
+    inside[:-1] &= owner[:-1] == owner[1:]
+    inside[:, :-1] &= owner[:, :-1] == owner[:, 1:]
+    shown = sites.color[:, :3] if channels >= 3 else np.repeat(sites.color[:, :1], 3, 1)
+    np.testing.assert_array_equal(image[inside], shown[owner][inside])
+    assert (image[~inside] < shown[owner][~inside]).all()
+    assert 0 < inside.sum() < inside.size
+
+
+def test_tau_map_orders_sites(make_sites):
+    sites = make_sites(9)
+    image = tau_map(sites, (12, 16))
+    owner = np.asarray(owners(sites, (12, 16)))
+    assert image.shape == (12, 16, 3)
+    low, high = (sites.log_tau[owner].argmin(), sites.log_tau[owner].argmax())
+    flat = image.reshape(-1, 3)
+    np.testing.assert_allclose(flat[low], viridis(0.0), atol=0.02)
+    np.testing.assert_allclose(flat[high], viridis(1.0), atol=0.02)
+    same = sites.replace(log_tau=np.full(9, 5.0, np.float32))
+    assert np.ptp(tau_map(same, (12, 16)), axis=(0, 1)).max() == 0
+
+
+@pytest.mark.parametrize("channels", [1, 4, 7])
+def test_error_map(channels):
+    target = np.full((10, 10, channels), 0.5, np.float32)
+    image = target.copy()
+    image[3, 4] += 0.3
+    shown = error_map(image, target)
+    np.testing.assert_array_equal(shown[3, 4], viridis(1.0))
+    np.testing.assert_array_equal(shown[0, 0], viridis(0.0))
+    np.testing.assert_array_equal(error_map(target, target)[3, 4], viridis(0.0))
+    with pytest.raises(ValueError, match="alike"):
+        error_map(image, target[1:])
+
+
+def test_viridis_is_viridis():
+    """The well-known colours, to a few levels of 8 bits."""
+    known = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]
+    np.testing.assert_allclose(255 * viridis([0, 0.25, 0.5, 0.75, 1]), known, atol=5)
+    np.testing.assert_array_equal(viridis([-5, 7]), viridis([0, 1]))
+    brightness = viridis(np.linspace(0, 1, 256)) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(brightness) > 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7])
+def test_displayed(channels):
+    image = np.linspace(-1, 2, 4 * 5 * channels).reshape(4, 5, channels)
+    shown = displayed(image)
+    assert shown.shape == (4, 5, 3)
+    expected = np.clip(image[..., : 3 if channels >= 3 else 1], 0, 1)
+    np.testing.assert_allclose(shown, np.broadcast_to(expected, (4, 5, 3)), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((8, 14, 3), (14, 8)), ((1280, 40, 1), (20, 640)), ((1, 1, 7), (1, 1))]
+)
+def test_film_frames_are_small(shape, size):
+    frame = film_frame(np.full(shape, 0.5))
+    assert (frame.mode, frame.size) == ("RGB", size)
+
+
+def test_film(tmp_path):
+    frames = [film_frame(np.full((16, 24, 3), level)) for level in (0.0, 0.5, 1.0)]
+    write_film(tmp_path / "film.gif", frames)
+    with Image.open(tmp_path / "film.gif") as film:
+        shown = [np.asarray(frame.convert("RGB")).mean() for frame in ImageSequence.Iterator(film)]
+    np.testing.assert_allclose(shown, [0, 128, 255], atol=2)
