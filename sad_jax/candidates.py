@@ -28,8 +28,7 @@ OFFICIAL_SHIFT = 0.5  # pixels beyond a cell's centre at which the official prog
 SQUARE = tuple((dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy)
 
 
-@flax.struct.dataclass
-class Candidates:
+class Candidates(flax.struct.PyTreeNode):
     """The lists of all cells of a canvas.
 
     Attributes:
@@ -136,9 +135,7 @@ def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
 
 
 @partial(jax.jit, static_argnames="shift")
-def _propagate(
-    lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0.0
-) -> Candidates:
+def _propagate(lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0.0) -> Candidates:
     grid, n = lists.grid, sites.num_sites
     random_key, hilbert_key = jax.random.split(key)
     jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
@@ -146,9 +143,7 @@ def _propagate(
     random = jax.random.randint(random_key, (*lists.ids.shape[:2], RANDOM_IDS), 0, n)
     order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
-    step = jax.random.randint(
-        hilbert_key, lists.ids.shape[:2], -HILBERT_REACH, HILBERT_REACH + 1
-    )
+    step = jax.random.randint(hilbert_key, lists.ids.shape[:2], -HILBERT_REACH, HILBERT_REACH + 1)
     along = order[jnp.clip(place[lists.ids[..., 0]] + step, 0, n - 1)]
     fresh = jnp.concatenate([*near, random, along[..., None]], -1)
     merged = _merge_into(lists, formula.site_rows(sites, grid.size), fresh, shift)
@@ -210,9 +205,7 @@ def _shifted(ids: jax.Array, dx: jax.Array, dy: jax.Array) -> jax.Array:
     return ids[ys][:, xs]
 
 
-def _merge_into(
-    lists: Candidates, rows: Rows, fresh: jax.Array, shift: float = 0.0
-) -> Candidates:
+def _merge_into(lists: Candidates, rows: Rows, fresh: jax.Array, shift: float = 0.0) -> Candidates:
     """Merges ids [Hc, Wc, F] into the lists, block by block; scores are taken at centre + shift."""
     grid = lists.grid
     last = jnp.asarray([[grid.width - 1], [grid.height - 1]]) if shift else jnp.inf

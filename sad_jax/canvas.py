@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Canvas(tuple):
+class Canvas(tuple[int, int]):
     """The pair (H, W), and the K and cell size with which the picture is decoded.
 
     It is a plain ``(H, W)`` to everything that wants a shape; ``find_candidates`` and ``save`` also

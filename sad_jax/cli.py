@@ -66,7 +66,7 @@ def fit(args: argparse.Namespace) -> int:
     from sad_jax.fit import fit as fit_sites
     from sad_jax.search import find_candidates
 
-    with _Progress(film=args.video) as progress:
+    with _Progress(film=args.video, seconds=args.seconds) as progress:
         result = fit_sites(
             photo,
             config,
@@ -99,7 +99,7 @@ def fit(args: argparse.Namespace) -> int:
         "height": height,
         "seed": args.seed,
         "recipe": args.recipe,
-        "implementation": config.implementation,
+        "implementation": config.implementation or "xla",
         "device": jax.devices()[0].device_kind,
         "versions": _versions(),
     }
@@ -387,20 +387,23 @@ def _rates(file: Path, num_sites: int, shape: tuple[int, int]) -> dict:
 class _Progress:
     """The bar, on a terminal only, and the frames of the film."""
 
-    def __init__(self, film: bool):
+    def __init__(self, *, film: bool, seconds: float | None):
         from tqdm import tqdm
 
         self.bar = tqdm(disable=None, unit="step", dynamic_ncols=True)
         self.film = film
+        self.seconds = seconds or math.inf
         self.frames: list = []
 
     def __call__(self, state) -> None:
         from sad_jax.viz import film_frame
 
-        self.bar.total = state.steps
-        self.bar.set_postfix_str(f"{state.psnr:.2f} dB, {state.num_sites} sites", refresh=False)
+        affordable = state.step * self.seconds / max(state.seconds, 1e-9)
+        total = math.ceil(min(state.steps, max(state.step, affordable)))
+        self.bar.total = total
+        self.bar.set_postfix_str(f"{state.psnr:.2f} dB, {state.num_sites} sites")
         self.bar.update(state.step - self.bar.n)
-        if self.film and state.step * FRAMES >= len(self.frames) * state.steps:
+        if self.film and state.step * FRAMES >= len(self.frames) * total:
             self.frames.append(film_frame(state.image()))
 
     def __enter__(self) -> _Progress:

@@ -8,6 +8,7 @@ import json
 from sad_jax.canvas import Canvas
 
 RECIPES = ("fast", "paper")
+IMPLEMENTATIONS = ("xla", "pallas")
 BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 DEFAULT_PIXELS_PER_SITE = 8
 
@@ -25,7 +26,8 @@ class FitConfig:
       initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
       k: sites in a list; None takes the recipe's own.
       cell: pixels a side of a cell that shares a list; None takes the recipe's own.
-      implementation: of the renderer, as in ``render``.
+      implementation: of the passes over the picture: "xla", "pallas" (which raises where it does
+        not run), or None to choose.
 
     Example:
       >>> import sad_jax as sad
@@ -55,6 +57,11 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value}")
+        if self.implementation not in (None, *IMPLEMENTATIONS):
+            raise ValueError(
+                f"expected implementation None or one of {IMPLEMENTATIONS}, "
+                f"got {self.implementation!r}"
+            )
         Canvas((1, 1), k=8 if self.k is None else self.k, cell=self.cell or 1)
 
     @classmethod

@@ -125,7 +125,7 @@ def split(
         )
         edited["direction"][ids] = axis
         edited["log_aniso"][ids] = np.clip(log_aniso, *LOG_ANISO_RANGE)
-    return Sites(**edited), np.concatenate([parents, slots])
+    return Sites(**jax.tree.map(jnp.asarray, edited)), np.concatenate([parents, slots])
 
 
 def park(sites: Sites, ids: np.ndarray) -> Sites:

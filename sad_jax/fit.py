@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.canvas import Canvas
+from sad_jax.cells import Grid
 from sad_jax.codec import decode, encode
 from sad_jax.config import FitConfig
 from sad_jax.io import check_image, write_bytes
@@ -27,7 +28,6 @@ from sad_jax.losses import make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.paper import PaperRecipe
 from sad_jax.render import render
-from sad_jax.cells import Grid
 from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
 
@@ -188,7 +188,9 @@ def check_mask(mask: np.ndarray | None, shape: tuple[int, int]) -> jax.Array | N
         return None
     weight = np.asarray(mask, np.float32)
     if weight.shape != tuple(shape):
-        raise ValueError(f"expected a mask of the image's (H, W) {tuple(shape)}, got {weight.shape}")
+        raise ValueError(
+            f"expected a mask of the image's (H, W) {tuple(shape)}, got {weight.shape}"
+        )
     if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
         raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
     return jnp.asarray(weight)
@@ -235,7 +237,11 @@ def _host(leaf):
 def _signature(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> str:
     """Tells whether a checkpoint belongs to the same fit; the time budget may differ."""
     text = dataclasses.replace(config, seconds=None).to_json() + str(photo.shape)
-    parts = [text.encode(), photo.tobytes(), b"" if weight is None else np.asarray(weight).tobytes()]
+    parts = [
+        text.encode(),
+        photo.tobytes(),
+        b"" if weight is None else np.asarray(weight).tobytes(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
@@ -253,9 +259,9 @@ class _Clock:
 
     @contextmanager
     def listening(self):
-        def hear(event: str, duration: float, **_):
+        def hear(event: str, duration_secs: float, **_) -> None:
             if event.startswith("/jax/core/compile/"):
-                self.compiling += duration
+                self.compiling += duration_secs
 
         jax.monitoring.register_event_duration_secs_listener(hear)
         try:

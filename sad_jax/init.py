@@ -16,7 +16,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def sobel(image: jax.Array) -> jax.Array:
-    """Sobel magnitude float[H, W], a slope per pixel times two, of the luma of float[H, W, C] (of the mean unless C is 3 or 4)."""
+    """Sobel magnitude over 4 of the luma of float[H, W, C] (of the mean unless C is 3 or 4)."""
     if image.shape[-1] in (3, 4):
         luma = image[..., :3] @ jnp.asarray(LUMA, image.dtype)
     else:
@@ -29,12 +29,12 @@ def sobel(image: jax.Array) -> jax.Array:
     return jnp.hypot(dx, dy) / 4
 
 
-def init_sites(image: jax.Array, num_sites: int, *, key: jax.Array) -> Sites:
+def init_sites(image: jax.Array | np.ndarray, num_sites: int, *, key: jax.Array) -> Sites:
     """The published start: sites where the picture has edges, with the colours under them.
 
     Positions follow the R2 low-discrepancy sequence, shifted at random; a place is taken where the
-    Sobel magnitude g exceeds 0.01, and after 256 places a site any place is. log_tau = 5 + 2 g^0.25,
-    radius 4 px, direction (1, 0), log_aniso 0.
+    Sobel magnitude g exceeds 0.01, and after 256 places a site any place is. Every site starts with
+    log_tau = 5 + 2 g^0.25, radius 4 px, direction (1, 0) and log_aniso 0.
 
     Args:
       image: float[H, W, C].

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
@@ -22,8 +23,7 @@ from sad_jax.render_xla import Pixel, pull_back, site_gradient, sum_over_pixels
 from sad_jax.sites import Sites
 
 
-@flax.struct.dataclass
-class Target:
+class Target(flax.struct.PyTreeNode):
     """The picture to fit, laid out in blocks of cells.
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
@@ -59,9 +59,7 @@ class Curvature(NamedTuple):
     color: jax.Array
 
 
-def gradient(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target
-) -> tuple[jax.Array, Sites]:
+def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[jax.Array, Sites]:
     """Mean squared error over the weighted values, and dL/d sites, in one pass."""
 
     def slots(pixel: Pixel, image, weight):
@@ -73,3 +71,64 @@ def gradient(
     sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
     mse = jnp.sum(sums[-1]) / target.values
     return mse, site_gradient(sites, sums[:-1] * target.scale, grid.size)
+
+
+def gradient_and_curvature(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target
+) -> tuple[jax.Array, jax.Array, Curvature]:
+    """One pass: mean squared error, half the gradient and the Gauss-Newton blocks of L / scale.
+
+    With residual e, weight v and the Jacobian J of a pixel's colour with respect to one site in
+    (phi, colour), dc/dphi = w (c_i - c) and dc/dc_i = w I: gradient sum v J'e, curvature sum v J'J.
+
+    Returns:
+      The mean squared error, the gradient [6 + C, N] and the curvature, both in (phi, colour).
+    """
+    channels, upper = sites.channels, np.triu_indices(formula.PHI)
+    pairs = list(zip(*map(list, upper), strict=True))
+
+    def slots(pixel: Pixel, image, weight):
+        error = pixel.color - image
+        energy = pixel.weights * jnp.sum(weight * error * error, 0)
+        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
+        contrast = pixel.colors - pixel.color[:, None]
+        squared = weight * pixel.weights * pixel.weights
+        both = squared * jnp.sum(contrast * contrast, 0)
+        scaled = [both * entry for entry in entries]
+        return jnp.concatenate(
+            [
+                pull_back(pixel, weight * error),
+                jnp.stack([scaled[i] * entries[j] for i, j in pairs]),
+                jnp.concatenate([(squared * contrast) * entry for entry in entries]),
+                squared[None],
+                energy[None],
+            ]
+        )
+
+    first = formula.PHI + channels
+    entries = first + len(pairs) + formula.PHI * channels + 2
+    sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
+    geometry = geometry.at[upper].set(sums[first : first + len(pairs)])
+    geometry = geometry.at[upper[::-1]].set(sums[first : first + len(pairs)])
+    mixed = sums[first + len(pairs) : -2].reshape(formula.PHI, channels, -1)
+    mse = jnp.sum(sums[-1]) / target.values
+    return mse, sums[:first], Curvature(geometry, mixed, sums[-2])
+
+
+def curvature_product(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vector: jax.Array
+) -> jax.Array:
+    """J'VJ times a vector [6 + C, N], both in (phi, colour): the whole Gauss-Newton matrix."""
+
+    def slots(pixel: Pixel, image, weight):
+        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
+        geometry, color = pixel.attached[: formula.PHI], pixel.attached[formula.PHI :]
+        logit = sum(e * v for e, v in zip(entries, geometry, strict=True))
+        contrast = pixel.colors - pixel.color[:, None]
+        change = jnp.sum(pixel.weights * (logit * contrast + color), axis=1)
+        return pull_back(pixel, weight * change)
+
+    return sum_over_pixels(
+        grid, sites, ids, len(vector), slots, target.image, target.weight, attached=vector
+    )

@@ -40,7 +40,7 @@ def diffuse_log_tau() -> optax.GradientTransformationExtraArgs:
     sites n in the list of the cell on which the site stands; lambda = 0.05 (0.1 + 0.9 progress).
     """
 
-    def update(updates: Sites, state, params=None, *, neighbours, progress, **_):
+    def update(updates: Sites, state, params=None, *, neighbours, progress, **unused):
         strength = DIFFUSION * (0.1 + 0.9 * progress)
         other = neighbours != jnp.arange(neighbours.shape[0])[:, None]
         count = jnp.sum(other, 1)
@@ -54,9 +54,9 @@ def diffuse_log_tau() -> optax.GradientTransformationExtraArgs:
 
 
 class IsotropicAdamState(NamedTuple):
-    """``count``: steps so far; ``first``: Sites-shaped; ``second``: one number a vector."""
+    """``steps``: so far; ``first``: Sites-shaped; ``second``: one number a vector."""
 
-    count: jax.Array
+    steps: jax.Array
     first: Sites
     second: Sites
 
@@ -73,22 +73,20 @@ def scale_by_isotropic_adam(
     def square(gradient: Sites) -> Sites:
         squared = jax.tree.map(jnp.square, gradient)
         total = lambda v: jnp.sum(v, -1, keepdims=True)  # noqa: E731
-        return squared.replace(
-            position=total(squared.position), direction=total(squared.direction)
-        )
+        return squared.replace(position=total(squared.position), direction=total(squared.direction))
 
     def init(params: Sites):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return IsotropicAdamState(jnp.zeros([], jnp.int32), zeros, square(zeros))
 
     def update(updates: Sites, state: IsotropicAdamState, params=None):
-        count = state.count + 1
+        steps = state.steps + 1
         first = optax.tree.update_moment(updates, state.first, b1, 1)
         second = optax.tree.update_moment(square(updates), state.second, b2, 1)
-        first_hat = optax.tree.bias_correction(first, b1, count)
-        second_hat = optax.tree.bias_correction(second, b2, count)
+        first_hat = optax.tree.bias_correction(first, b1, steps)
+        second_hat = optax.tree.bias_correction(second, b2, steps)
         scaled = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), first_hat, second_hat)
-        return scaled, IsotropicAdamState(count, first, second)
+        return scaled, IsotropicAdamState(steps, first, second)
 
     return optax.GradientTransformation(init, update)
 

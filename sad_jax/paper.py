@@ -54,9 +54,7 @@ class Schedule:
         for _ in range(50):
             self.factor = (low + high) / 2
             low, high = (
-                (low, self.factor)
-                if self._simulate(initial)[0] < budget
-                else (self.factor, high)
+                (low, self.factor) if self._simulate(initial)[0] < budget else (self.factor, high)
             )
         self.capacity = max(self._simulate(initial)[1], budget)
 

@@ -64,9 +64,7 @@ def render(
     return chosen(implementation)(lists.grid, sites, lists.ids)
 
 
-def query(
-    sites: Sites, points: jax.Array, lists: Candidates | tuple[int, int]
-) -> jax.Array:
+def query(sites: Sites, points: jax.Array, lists: Candidates | tuple[int, int]) -> jax.Array:
     """Colours at any points: random access, the same blend as ``render``.
 
     A point takes the list of the cell in which it lies (pixel (i, j) covers i +- 1/2, j +- 1/2);
@@ -152,20 +150,18 @@ def check_sites(sites: Sites) -> None:
     """Raises a ValueError unless all fields are rows of the same N sites."""
     n = sites.position.shape[0] if sites.position.ndim else 0
     channels = sites.color.shape[-1] if sites.color.ndim else 0
-    expected = Sites(
-        position=(n, 2),
-        log_tau=(n,),
-        radius=(n,),
-        color=(n, channels),
-        direction=(n, 2),
-        log_aniso=(n,),
-    )
-    for name in expected.__dataclass_fields__:
+    expected = {
+        "position": (n, 2),
+        "log_tau": (n,),
+        "radius": (n,),
+        "color": (n, channels),
+        "direction": (n, 2),
+        "log_aniso": (n,),
+    }
+    for name, wanted in expected.items():
         shape = jnp.shape(getattr(sites, name))
-        if shape != getattr(expected, name) or 0 in shape:
-            raise ValueError(
-                f"expected sites.{name} of shape {getattr(expected, name)} (N >= 1), got {shape}"
-            )
+        if shape != wanted or 0 in shape:
+            raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
 
 
 def resolve(sites: Sites, lists: Candidates | tuple[int, int]) -> Candidates:
@@ -183,7 +179,9 @@ def chosen(implementation: str | None):
         from kernels_pallas import require
 
         return require("blend")
-    raise ValueError(f"expected implementation None or one of {IMPLEMENTATIONS}, got {implementation!r}")
+    raise ValueError(
+        f"expected implementation None or one of {IMPLEMENTATIONS}, got {implementation!r}"
+    )
 
 
 _vjp = jax.jit(render_xla.render_vjp, static_argnums=0)

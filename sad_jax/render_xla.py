@@ -46,10 +46,7 @@ def render_block(grid: Grid, table: jax.Array, ids: jax.Array, corner: jax.Array
     rows, colors = split_table(gather(table, ids))
     x, y = corner.astype(table.dtype)
     return jnp.stack(
-        [
-            blend(formula.softmax_weights(rows, x + ox, y + oy), colors)
-            for ox, oy in grid.offsets()
-        ]
+        [blend(formula.softmax_weights(rows, x + ox, y + oy), colors) for ox, oy in grid.offsets()]
     )
 
 
@@ -92,7 +89,7 @@ class Pixel(NamedTuple):
     """One pixel of every cell of a block, and the K slots of its list, as the formula gives them.
 
     ``rows`` and ``weights`` are [K, lanes], ``colors`` [C, K, lanes], ``color`` [C, lanes] the
-    blend, ``x`` and ``y`` [lanes].
+    blend, ``x`` and ``y`` [lanes], ``attached`` [A, K, lanes] what the caller gave along.
     """
 
     rows: Rows
@@ -101,6 +98,7 @@ class Pixel(NamedTuple):
     color: jax.Array
     x: jax.Array
     y: jax.Array
+    attached: jax.Array
 
 
 def sum_over_pixels(
@@ -110,6 +108,7 @@ def sum_over_pixels(
     entries: int,
     slots: Callable[..., jax.Array],
     *inputs: jax.Array,
+    attached: jax.Array | None = None,
 ) -> jax.Array:
     """For every site, a sum over the pixels in whose lists it stands.
 
@@ -119,21 +118,26 @@ def sum_over_pixels(
       ids: int32[Hc, Wc, K].
       entries: R.
       slots: (Pixel, *inputs of the pixel) -> [R, K, lanes], what each slot of the list receives.
+      attached: float[A, N], gathered along with the sites, as ``Pixel.attached``.
       *inputs: pictures as ``grid.split_image`` lays them out; a pixel's part is [C, lanes].
 
     Returns:
       float[R, N].
     """
     table = site_table(sites, grid.size)
+    own = len(table)
+    if attached is not None:
+        table = jnp.concatenate([table, attached])
 
     def step(sums, block):
         ids, corner, *inputs = block
-        rows, colors = split_table(gather(table, ids))
-        total = 0.0
+        near = gather(table, ids)
+        rows, colors = split_table(near[:own])
+        total = jnp.zeros((entries, *ids.shape), table.dtype)
         for i, (ox, oy) in enumerate(grid.offsets()):
             x, y = corner[0].astype(table.dtype) + ox, corner[1].astype(table.dtype) + oy
             weights = formula.softmax_weights(rows, x, y)
-            pixel = Pixel(rows, colors, weights, blend(weights, colors), x, y)
+            pixel = Pixel(rows, colors, weights, blend(weights, colors), x, y, near[own:])
             total += slots(pixel, *(picture[i] for picture in inputs))
         return scatter(sums, ids, total), None
 

@@ -36,7 +36,8 @@ PHI = 6  # entries of phi, as many as geometric parameters
 class Rows(NamedTuple):
     """What a pixel needs of a site; every entry has the same shape (sites, or slots of lists).
 
-    ``x, y``: position in pixels; ``fx, fy``: e^(a/2) u / S; ``h``: e^-a; ``tau``; ``radius``: r / S.
+    ``x, y``: position in pixels; ``fx, fy``: e^(a/2) u / S; ``h``: e^-a; ``tau``; and
+    ``radius``: r / S.
     """
 
     x: jax.Array

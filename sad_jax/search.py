@@ -23,7 +23,8 @@ from sad_jax.sites import Sites
 
 TILE = 8  # cells a side
 BLOCK = 8  # tiles a side
-CULL_CHUNK = 4096  # sites culled at once
+BLOCK_CHUNK = 4096  # sites culled at once for a block
+TILE_CHUNK = 512  # and for a tile
 SCORE_CHUNK = 128  # sites scored at once
 SLACK = 1e-5  # relative room for rounding in the bounds
 
@@ -33,8 +34,8 @@ def find_candidates(
 ) -> Candidates:
     """The exact list of every cell: the K sites of smallest score at the cell's centre.
 
-    score = tau (d - r/S), see ``score.py``; equal scores are ordered by id. A deterministic function
-    of the sites, and not differentiable: gradients do not flow through the choice.
+    score = tau (d - r/S), see ``score.py``; equal scores are ordered by id. A deterministic
+    function of the sites, and not differentiable: gradients do not flow through the choice.
 
     Args:
       sites: N sites.
@@ -65,8 +66,7 @@ def find_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 def _search(grid: Grid, k: int, sites: Sites) -> jax.Array:
     n = sites.num_sites
-    chunk = min(CULL_CHUNK, n)
-    capacity = -(-n // chunk) * chunk + SCORE_CHUNK
+    capacity = n + BLOCK_CHUNK  # a chunk may begin at any site and reach beyond the last one
     rows = formula.site_rows(sites, grid.size)
     everyone = jnp.arange(capacity, dtype=jnp.int32) % n
     tiles_y, tiles_x = -(-grid.rows // TILE), -(-grid.columns // TILE)
@@ -75,12 +75,12 @@ def _search(grid: Grid, k: int, sites: Sites) -> jax.Array:
 
     def block(scratch, corner):  # corner: (x, y) of a block, in blocks
         kept, count = _cull(
-            rows, everyone, n, scratch[0], _box(grid, corner, BLOCK * TILE), k, chunk
+            rows, everyone, n, scratch[0], _box(grid, corner, BLOCK * TILE), k, BLOCK_CHUNK
         )
 
         def tile(scratch, corner):  # in tiles
             near, near_count = _cull(
-                rows, kept, count, scratch, _box(grid, corner, TILE), k, chunk
+                rows, kept, count, scratch, _box(grid, corner, TILE), k, TILE_CHUNK
             )
             return near, _best(rows, near, near_count, _centers(grid, corner), k)
 

@@ -13,8 +13,7 @@ LOG_TAU_RANGE = (-2.0, 12.0)
 PARKED_RADIUS = -1e30  # a site of this radius is never in a list: its score is huge everywhere
 
 
-@flax.struct.dataclass
-class Sites:
+class Sites(flax.struct.PyTreeNode):
     """A Soft Anisotropic Diagram: N sites, each one a differentiable row of every field.
 
     Attributes:

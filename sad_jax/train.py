@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import flax.struct
 import jax
-import jax.numpy as jnp
 import optax
 
 from sad_jax.candidates import Candidates, propagate
@@ -17,8 +14,7 @@ from sad_jax.sites import Sites, clamp
 LIST_EVERY = 8  # optimiser steps between two propagation passes
 
 
-@flax.struct.dataclass
-class FitState:
+class FitState(flax.struct.PyTreeNode):
     """Everything that a fit carries from step to step.
 
     Attributes:
@@ -40,7 +36,7 @@ class FitState:
     mse: jax.Array
 
 
-@partial(jax.jit, donate_argnums=0)
+@jax.jit
 def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array) -> FitState:
     """``steps`` steps of the published recipe, of ``total`` in all."""
     optimizer = paper_optimizer()
