@@ -92,7 +92,7 @@ def seed_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 def _seed(grid: Grid, k: int, sites: Sites, key: jax.Array) -> Candidates:
     n = sites.num_sites
-    first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n)
+    first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n, jnp.int32)
     spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
     lists = Candidates((first + spread) % n, jnp.int32(0), grid.height, grid.width, grid.cell)
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: write_home(lists, sites), lists)
@@ -140,7 +140,7 @@ def _propagate(lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0
     random_key, hilbert_key = jax.random.split(key)
     jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
     near = [_shifted(lists.ids, dx * jump, dy * jump) for dx, dy in NEIGHBOURS]
-    random = jax.random.randint(random_key, (*lists.ids.shape[:2], RANDOM_IDS), 0, n)
+    random = jax.random.randint(random_key, (*lists.ids.shape[:2], RANDOM_IDS), 0, n, jnp.int32)
     order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
     step = jax.random.randint(hilbert_key, lists.ids.shape[:2], -HILBERT_REACH, HILBERT_REACH + 1)
@@ -232,11 +232,15 @@ def merge(rows: Rows, ids: jax.Array, x: jax.Array, y: jax.Array, k: int) -> jax
     Returns:
       int32[K, lanes].
     """
-    near = Rows(*(row.at[ids].get(mode="promise_in_bounds") for row in rows))
-    scores = formula.score(near, x, y)
+    return smallest(formula.score(formula.take(rows, ids), x, y), ids, k)[1]
+
+
+def smallest(scores: jax.Array, ids: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The K smallest scores along axis 0 and their ids, without repeats, equal scores by id."""
     best = []
     for _ in range(k):
-        least = jnp.where(scores == jnp.min(scores, 0), ids, jnp.iinfo(jnp.int32).max)
-        best.append(jnp.min(least, 0))
-        scores = jnp.where(ids == best[-1], jnp.inf, scores)
-    return jnp.stack(best)
+        score = jnp.min(scores, 0)
+        least = jnp.min(jnp.where(scores == score, ids, jnp.iinfo(jnp.int32).max), 0)
+        best.append((score, least))
+        scores = jnp.where(ids == least, jnp.inf, scores)
+    return jnp.stack([score for score, _ in best]), jnp.stack([least for _, least in best])

@@ -23,6 +23,7 @@ from sad_jax.canvas import Canvas
 from sad_jax.cells import Grid
 from sad_jax.codec import decode, encode
 from sad_jax.config import FitConfig
+from sad_jax.fast import FastRecipe
 from sad_jax.io import check_image, write_bytes
 from sad_jax.losses import make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
@@ -32,6 +33,7 @@ from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
 
 CHECKPOINT_SECONDS = 30.0
+RECIPES = {"fast": FastRecipe, "paper": PaperRecipe}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,9 +129,9 @@ def fit(
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
     target = make_target(Grid(*canvas, canvas.cell), jnp.asarray(photo), weight)
-    recipe = PaperRecipe(photo, target, canvas, config)
+    recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
     signature = _signature(photo, weight, config)
-    clock = _Clock()
+    clock, seconds = _Clock(), config.seconds or np.inf
     history: dict[str, list[float]] = {"step": [], "psnr": [], "sites": [], "seconds": []}
     interrupted = False
     with clock.listening():
@@ -138,8 +140,9 @@ def fit(
             state, history, clock.before = load_checkpoint(checkpoint, signature, state)
         saved = time.monotonic()
         try:
-            while int(state.step) < recipe.steps and clock.seconds < (config.seconds or np.inf):
-                state = recipe.advance(state)
+            while int(state.step) < recipe.steps and clock.seconds < seconds:
+                done = max(int(state.step) / recipe.steps, clock.seconds / seconds)
+                state = recipe.advance(state, done)
                 now = Progress(
                     step=int(state.step),
                     steps=recipe.steps,
@@ -148,9 +151,8 @@ def fit(
                     seconds=clock.seconds,
                     state=state,
                 )
-                for name, value in zip(
-                    history, (now.step, now.psnr, now.num_sites, now.seconds), strict=True
-                ):
+                values = {"step": now.step, "psnr": now.psnr, "sites": now.num_sites}
+                for name, value in (values | {"seconds": now.seconds}).items():
                     history[name].append(value)
                 if progress is not None:
                     progress(now)
@@ -163,7 +165,7 @@ def fit(
                 save_checkpoint(checkpoint, signature, state, history, clock.seconds)
         sites = along_curve(recipe.finish(state), canvas)
         data = encode(sites, canvas)
-        seconds = clock.seconds
+        clock.stop()
     if checkpoint is not None and not interrupted:
         Path(checkpoint).unlink(missing_ok=True)
     picture = np.asarray(render(*decode(data)))
@@ -174,7 +176,7 @@ def fit(
         psnr=psnr(picture, photo),
         ssim=ssim(picture, photo),
         loop_psnr=history["psnr"][-1] if history["psnr"] else float("nan"),
-        seconds=seconds,
+        seconds=clock.seconds,
         compile_seconds=clock.compiling,
         steps=int(state.step),
         history=history,
@@ -194,6 +196,14 @@ def check_mask(mask: np.ndarray | None, shape: tuple[int, int]) -> jax.Array | N
     if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
         raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
     return jnp.asarray(weight)
+
+
+def visible(photo: np.ndarray, weight: jax.Array | None) -> np.ndarray:
+    """The photo, with the mean colour of what counts where the weight is zero."""
+    if weight is None:
+        return photo
+    counts = np.asarray(weight) > 0
+    return np.where(counts[..., None], photo, photo[counts].mean(0))
 
 
 def along_curve(sites: Sites, shape: tuple[int, int]) -> Sites:
@@ -251,17 +261,31 @@ class _Clock:
     def __init__(self):
         self.begin = time.monotonic()
         self.compiling = 0.0
+        self._spans: list[tuple[float, float]] = []  # disjoint, in order
         self.before = 0.0  # seconds of the interrupted run that this one goes on from
+
+        self.end: float | None = None
+
+    def stop(self) -> None:
+        self.end = self.seconds
 
     @property
     def seconds(self) -> float:
+        if self.end is not None:
+            return self.end
         return time.monotonic() - self.begin - self.compiling + self.before
 
     @contextmanager
     def listening(self):
         def hear(event: str, duration_secs: float, **_) -> None:
-            if event.startswith("/jax/core/compile/"):
-                self.compiling += duration_secs
+            if event.startswith("/jax/core/compile/"):  # traces nest: count what is new
+                now = time.monotonic()
+                start = now - duration_secs
+                inner = [s for s in self._spans if s[0] >= start]
+                self._spans = [s for s in self._spans if s[0] < start]
+                start = max(start, self._spans[-1][1] if self._spans else start)
+                self.compiling += now - start - sum(end - begin for begin, end in inner)
+                self._spans.append((start, now))
 
         jax.monitoring.register_event_duration_secs_listener(hear)
         try:

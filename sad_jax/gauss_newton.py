@@ -1,89 +1,172 @@
-"""Local Gauss-Newton: each site's own block of the curvature, as an optax transformation.
+"""Gauss-Newton with each site's own block as preconditioner, as an optax transformation.
 
-A site has six geometric parameters g = (x, y, log_tau, radius, theta, a) and C colours. For a
-squared error its block of J'J costs one pass over the pixels (``losses.gradient_and_curvature``)
-and the step is
+A site has six geometric parameters g = (x, y, log_tau, radius, theta, a) and C colours: a *tangent*
+is float[6 + C, N]. For a weighted squared error 1/2 sum v |e|^2 with Jacobian J, one step solves
 
-    Delta_i = -eta (H_i + lambda diag H_i)^-1 m_i,    capped a parameter by a trust region,
+    (J'VJ + damping D) step = -J'V e,        D = diag J'VJ,
 
-with short exponential averages m_i and H_i of the gradient and of the block.
+by a few iterations of conjugate gradients. J'VJ is never formed: a product with it is one pass over
+the pixels (``losses.curvature_product``). The preconditioner is the block diagonal of the left side,
+one (6 + C) x (6 + C) block a site, also one pass (``losses.gradient_and_curvature``). Blocks change
+slowly and may be kept over several steps; they never bias a step, only its accuracy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from sad_jax import score as formula
 from sad_jax.losses import Curvature
 from sad_jax.sites import Sites
 
-PHI = formula.PHI
+GEOMETRY = 6
+FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
+STEP_CAP = (1.0, 1.0, 0.5, 0.5, 0.3, 0.3)  # px, px, log_tau, px, radians, log_aniso
+COLOR_CAP = 0.15
 
 
-class Local(NamedTuple):
-    """Gradient and blocks in the sites' own parameters g and colours, site last."""
+class Blocks(NamedTuple):
+    """The block diagonal of J'VJ in tangents: a site's rows and columns, site last."""
 
-    geometry: jax.Array  # [6, N]
-    color: jax.Array  # [C, N]
-    block: jax.Array  # [6, 6, N]
+    geometry: jax.Array  # [6, 6, N]
     mixed: jax.Array  # [6, C, N]
-    color_block: jax.Array  # [N]
+    color: jax.Array  # [N], times the identity
+
+    @property
+    def diagonal(self) -> jax.Array:
+        """float[6 + C, N]."""
+        geometry = jnp.stack([self.geometry[i, i] for i in range(GEOMETRY)])
+        channels = self.mixed.shape[1]
+        return jnp.concatenate(
+            [geometry, jnp.broadcast_to(self.color, (channels, len(self.color)))]
+        )
 
 
-def to_parameters(sites: Sites, size: int, sums: jax.Array, curvature: Curvature) -> Local:
-    """Maps a gradient [6 + C, N] and curvature from (phi, colour) to (g, colour)."""
+def make_blocks(sites: Sites, size: int, curvature: Curvature) -> Blocks:
+    """Maps blocks from (phi, colour) to tangents."""
     chain = formula.chain(formula.site_rows(sites, size), size)
-    product = lambda *args: jnp.einsum(*args, precision="highest")  # noqa: E731
-    return Local(
-        geometry=product("gpn,pn->gn", chain, sums[:PHI]),
-        color=sums[PHI:],
-        block=product("gpn,pqn,hqn->ghn", chain, curvature.geometry, chain),
-        mixed=product("gpn,pcn->gcn", chain, curvature.mixed),
-        color_block=curvature.color,
+    return Blocks(
+        geometry=_product("gpn,pqn,hqn->ghn", chain, curvature.geometry, chain),
+        mixed=_product("gpn,pcn->gcn", chain, curvature.mixed),
+        color=curvature.color,
     )
 
 
-def solve(local: Local, damping: jax.Array, floor: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(H + damping diag H + floor)^-1 times the gradient, by eliminating the colours.
+def to_tangent(sites: Sites, size: int, sums: jax.Array) -> jax.Array:
+    """Maps a gradient from (phi, colour) to a tangent."""
+    chain = formula.chain(formula.site_rows(sites, size), size)
+    geometry = _product("gpn,pn->gn", chain, sums[:GEOMETRY])
+    return jnp.concatenate([geometry, sums[GEOMETRY:]])
 
-    Returns:
-      [6, N] and [C, N].
+
+def from_tangent(sites: Sites, size: int, tangent: jax.Array) -> jax.Array:
+    """Maps a step from a tangent to (phi, colour): the transpose of ``to_tangent``."""
+    chain = formula.chain(formula.site_rows(sites, size), size)
+    phi = _product("gpn,gn->pn", chain, tangent[:GEOMETRY])
+    return jnp.concatenate([phi, tangent[GEOMETRY:]])
+
+
+def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
+    """A tangent as something to add to the sites; an angle turns the unit direction."""
+    x, y = sites.direction.T
+    return Sites(
+        position=tangent[:2].T,
+        log_tau=tangent[2],
+        radius=tangent[3],
+        direction=(jnp.stack([-y, x]) * tangent[4]).T,
+        log_aniso=tangent[5],
+        color=tangent[GEOMETRY:].T,
+    )
+
+
+def scale_by_gauss_newton(iterations: int) -> optax.GradientTransformationExtraArgs:
+    """Turns a tangent gradient J'Ve into a damped Gauss-Newton step, capped by a trust region.
+
+    Its ``update`` takes as extra arguments ``product`` (tangent -> J'VJ tangent), ``blocks`` and
+    ``damping``.
+
+    Args:
+      iterations: of conjugate gradients.
     """
-    color_diagonal = local.color_block * (1 + damping) + floor
-    eliminated = local.mixed / color_diagonal
-    matrix = local.block - jnp.sum(eliminated[:, None] * local.mixed[None], 2)
-    diagonal = jnp.stack([local.block[i, i] for i in range(PHI)])
-    right = local.geometry - jnp.sum(eliminated * local.color, 1)
-    geometry = cholesky_solve(matrix, damping * diagonal + floor, right)
-    color = (local.color - jnp.sum(local.mixed * geometry[:, None], 0)) / color_diagonal
-    return geometry, color
+
+    def update(gradient, state, params=None, *, product, blocks: Blocks, damping, **unused):
+        diagonal = damping * blocks.diagonal + FLOOR
+        solution = conjugate_gradients(
+            lambda v: product(v) + diagonal * v,
+            lambda r: solve_blocks(blocks, diagonal, r),
+            gradient,
+            iterations,
+        )
+        cap = jnp.asarray([*STEP_CAP, *[COLOR_CAP] * (len(gradient) - GEOMETRY)])[:, None]
+        return -jnp.clip(solution, -cap, cap), state
+
+    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+
+
+def conjugate_gradients(
+    matrix: Callable[[jax.Array], jax.Array],
+    preconditioner: Callable[[jax.Array], jax.Array],
+    right: jax.Array,
+    iterations: int,
+) -> jax.Array:
+    """Preconditioned conjugate gradients from zero, a fixed number of iterations."""
+
+    def step(_, state):
+        x, residual, search, inner = state
+        image = matrix(search)
+        length = inner / jnp.maximum(jnp.vdot(search, image), 1e-30)
+        x, residual = x + length * search, residual - length * image
+        scaled = preconditioner(residual)
+        new = jnp.vdot(residual, scaled)
+        return x, residual, scaled + new / jnp.maximum(inner, 1e-30) * search, new
+
+    scaled = preconditioner(right)
+    state = jnp.zeros_like(right), right, scaled, jnp.vdot(right, scaled)
+    return jax.lax.fori_loop(0, iterations, step, state)[0]
+
+
+def solve_blocks(blocks: Blocks, added: jax.Array, right: jax.Array) -> jax.Array:
+    """(blocks + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
+    color_diagonal = blocks.color + added[GEOMETRY:]
+    eliminated = blocks.mixed / color_diagonal
+    matrix = blocks.geometry - _product("gcn,hcn->ghn", eliminated, blocks.mixed)
+    reduced = right[:GEOMETRY] - jnp.sum(eliminated * right[GEOMETRY:], 1)
+    geometry = cholesky_solve(matrix, added[:GEOMETRY], reduced)
+    color = right[GEOMETRY:] - jnp.sum(blocks.mixed * geometry[:, None], 0)
+    return jnp.concatenate([geometry, color / color_diagonal])
 
 
 def cholesky_solve(matrix: jax.Array, added: jax.Array, right: jax.Array) -> jax.Array:
-    """Solves N small systems at once, unrolled: [n, n, N] plus a diagonal [n, N], right [n, N]."""
-    size = right.shape[0]
+    """N small positive systems at once, unrolled: (matrix [n, n, N] + diag added [n, N]) x = right.
+
+    A pivot that rounding has pushed below a thousandth of what was added is put back there.
+    """
+    size = len(right)
     lower: list[list[jax.Array]] = []
     for i in range(size):
         row: list[jax.Array] = []
-        for j in range(i + 1):
-            total = matrix[i, j] - sum(
-                (row[k] * lower[j][k] if j < i else row[k] * row[k] for k in range(j)), start=0.0
-            )
-            if i == j:
-                pivot = total + added[i]
-                row.append(jnp.sqrt(jnp.maximum(pivot, 1e-3 * added[i])))
-            else:
-                row.append(total / lower[j][j])
-        lower.append(row)
-    forward: list[jax.Array] = []
+        for j in range(i):
+            row.append((matrix[i, j] - _dot(row, lower[j][:j])) / lower[j][j])
+        pivot = matrix[i, i] + added[i] - _dot(row, row)
+        lower.append([*row, jnp.sqrt(jnp.maximum(pivot, 1e-3 * added[i]))])
+    half: list[jax.Array] = []
     for i in range(size):
-        total = right[i] - sum((lower[i][k] * forward[k] for k in range(i)), start=0.0)
-        forward.append(total / lower[i][i])
-    solution: list[jax.Array] = [jnp.zeros_like(right[0])] * size
+        half.append((right[i] - _dot(half, lower[i][:i])) / lower[i][i])
+    solution: list[jax.Array] = []  # from the last entry back
     for i in reversed(range(size)):
-        total = forward[i] - sum((lower[k][i] * solution[k] for k in range(i + 1, size)), start=0.0)
-        solution[i] = total / lower[i][i]
-    return jnp.stack(solution)
+        below = [lower[k][i] for k in reversed(range(i + 1, size))]
+        solution.append((half[i] - _dot(solution, below)) / lower[i][i])
+    return jnp.stack(solution[::-1])
+
+
+def _dot(a: list[jax.Array], b: list[jax.Array]) -> jax.Array | float:
+    return sum((x * y for x, y in zip(a, b, strict=True)), start=0.0)
+
+
+def _product(subscripts: str, *arrays: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, *arrays, precision="highest")

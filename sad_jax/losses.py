@@ -19,7 +19,7 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
-from sad_jax.render_xla import Pixel, pull_back, site_gradient, sum_over_pixels
+from sad_jax.render_xla import Pixel, blend, pull_back, site_gradient, sum_over_pixels
 from sad_jax.sites import Sites
 
 
@@ -60,23 +60,30 @@ class Curvature(NamedTuple):
 
 
 def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[jax.Array, Sites]:
-    """Mean squared error over the weighted values, and dL/d sites, in one pass."""
+    """Mean squared error over the weighted values, and dL/d sites."""
+    mse, sums = gradient_sums(grid, sites, ids, target)
+    return mse, site_gradient(sites, 2 * target.scale * sums, grid.size)
+
+
+def gradient_sums(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target
+) -> tuple[jax.Array, jax.Array]:
+    """One pass: mean squared error, and sum v J'e in (phi, colour), half of L's gradient / scale."""
 
     def slots(pixel: Pixel, image, weight):
         error = pixel.color - image
         energy = pixel.weights * jnp.sum(weight * error * error, 0)
-        return jnp.concatenate([pull_back(pixel, 2 * weight * error), energy[None]])
+        return jnp.concatenate([pull_back(pixel, weight * error), energy[None]])
 
     entries = formula.PHI + sites.channels + 1
     sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
-    mse = jnp.sum(sums[-1]) / target.values
-    return mse, site_gradient(sites, sums[:-1] * target.scale, grid.size)
+    return jnp.sum(sums[-1]) / target.values, sums[:-1]
 
 
 def gradient_and_curvature(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target
 ) -> tuple[jax.Array, jax.Array, Curvature]:
-    """One pass: mean squared error, half the gradient and the Gauss-Newton blocks of L / scale.
+    """One pass: as ``gradient_sums``, and the Gauss-Newton blocks of all sites.
 
     With residual e, weight v and the Jacobian J of a pixel's colour with respect to one site in
     (phi, colour), dc/dphi = w (c_i - c) and dc/dc_i = w I: gradient sum v J'e, curvature sum v J'J.
@@ -132,3 +139,27 @@ def curvature_product(
     return sum_over_pixels(
         grid, sites, ids, len(vector), slots, target.image, target.weight, attached=vector
     )
+
+
+def color_product(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, colors: jax.Array
+) -> jax.Array:
+    """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
+
+    def slots(pixel: Pixel, image, weight):
+        return pixel.weights * (weight * blend(pixel.weights, pixel.attached))[:, None]
+
+    return sum_over_pixels(
+        grid, sites, ids, len(colors), slots, target.image, target.weight, attached=colors
+    )
+
+
+def color_right_side(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
+    """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
+
+    def slots(pixel: Pixel, image, weight):
+        color = pixel.weights * (weight * (image - pixel.color))[:, None]
+        return jnp.concatenate([color, (weight * pixel.weights * pixel.weights)[None]])
+
+    entries = sites.channels + 1
+    return sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)

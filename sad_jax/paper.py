@@ -124,7 +124,7 @@ class PaperRecipe:
             mse=jnp.float32(jnp.nan),
         )
 
-    def advance(self, state: FitState) -> FitState:
+    def advance(self, state: FitState, progress: float) -> FitState:
         """The steps up to the next split, pruning or exact search, and that."""
         step = int(state.step)
         count = min(SPLIT_EVERY - step % SPLIT_EVERY, self.steps - step)

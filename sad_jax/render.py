@@ -97,7 +97,7 @@ def _query(grid: Grid, sites: Sites, points: jax.Array, ids: jax.Array) -> jax.A
     x, y = points.reshape(-1, 2).T
     column, row = grid.cell_of(points.reshape(-1, 2))
     table = render_xla.site_table(sites, grid.size)
-    rows, colors = render_xla.split_table(render_xla.gather(table, ids[row, column].T))
+    rows, colors = render_xla.split_table(formula.gather(table, ids[row, column].T))
     blended = render_xla.blend(formula.softmax_weights(rows, x, y), colors)
     return blended.T.reshape(*points.shape[:-1], -1)
 

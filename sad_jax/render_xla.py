@@ -21,11 +21,6 @@ from sad_jax.score import Rows
 from sad_jax.sites import Sites
 
 
-def gather(table: jax.Array, ids: jax.Array) -> jax.Array:
-    """Entries ``ids`` of every row of float[R, N] -> float[R, *ids.shape]."""
-    return jnp.stack([row.at[ids].get(mode="promise_in_bounds") for row in table])
-
-
 def site_table(sites: Sites, size: int) -> jax.Array:
     """float[7 + C, N]: the rows of the formula, then the colours."""
     return jnp.concatenate([jnp.stack(formula.site_rows(sites, size)), sites.color.T])
@@ -43,7 +38,7 @@ def blend(weights: jax.Array, colors: jax.Array) -> jax.Array:
 
 def render_block(grid: Grid, table: jax.Array, ids: jax.Array, corner: jax.Array) -> jax.Array:
     """One block: ids int32[K, lanes], corner int32[2, lanes] -> float[cell * cell, C, lanes]."""
-    rows, colors = split_table(gather(table, ids))
+    rows, colors = split_table(formula.gather(table, ids))
     x, y = corner.astype(table.dtype)
     return jnp.stack(
         [blend(formula.softmax_weights(rows, x + ox, y + oy), colors) for ox, oy in grid.offsets()]
@@ -131,7 +126,7 @@ def sum_over_pixels(
 
     def step(sums, block):
         ids, corner, *inputs = block
-        near = gather(table, ids)
+        near = formula.gather(table, ids)
         rows, colors = split_table(near[:own])
         total = jnp.zeros((entries, *ids.shape), table.dtype)
         for i, (ox, oy) in enumerate(grid.offsets()):
@@ -142,8 +137,10 @@ def sum_over_pixels(
         return scatter(sums, ids, total), None
 
     blocks = (split_ids(grid, ids), grid.corners(), *inputs)
+    half = grid.blocks // 2
     sums = jnp.zeros((entries, sites.num_sites), table.dtype)
-    return jax.lax.scan(step, sums, blocks)[0]
+    first = jax.lax.scan(step, sums, jax.tree.map(lambda b: b[:half], blocks))[0]
+    return first + jax.lax.scan(step, sums, jax.tree.map(lambda b: b[half:], blocks))[0]
 
 
 def pull_back(pixel: Pixel, cotangent: jax.Array) -> jax.Array:
@@ -185,7 +182,7 @@ def owners(grid: Grid, sites: Sites, ids: jax.Array) -> jax.Array:
 
     def block(args):
         ids, (x, y) = args
-        rows, _ = split_table(gather(table, ids))
+        rows, _ = split_table(formula.gather(table, ids))
         best = [
             jnp.argmin(formula.score(rows, x + ox, y + oy), axis=0) for ox, oy in grid.offsets()
         ]

@@ -63,6 +63,20 @@ def site_rows(sites: Sites, size: int) -> Rows:
     )
 
 
+def gather(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """Entries ``ids`` of every row of float[R, N] -> float[R, *ids.shape].
+
+    A loop, so that XLA writes the result out; fused into its consumers, a gather would be done
+    again by each of them.
+    """
+    return jax.lax.map(lambda row: row.at[ids].get(mode="promise_in_bounds"), table)
+
+
+def take(rows: Rows, ids: jax.Array) -> Rows:
+    """The rows of the sites ``ids``."""
+    return Rows(*gather(jnp.stack(rows), ids))
+
+
 def metric_offset(rows: Rows, dx: jax.Array, dy: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The offset (dx, dy) in pixels in the site's own frame: (P, Q)."""
     return rows.fx * dx + rows.fy * dy, (rows.fx * dy - rows.fy * dx) * rows.h

@@ -11,21 +11,22 @@ sites as there are: nothing overflows, so the lists are always exact.
 from __future__ import annotations
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from sad_jax import score as formula
-from sad_jax.candidates import Candidates, canvas_of
+from sad_jax.candidates import Candidates, canvas_of, smallest
 from sad_jax.cells import Grid
 from sad_jax.score import Rows
 from sad_jax.sites import Sites
 
 TILE = 8  # cells a side
-BLOCK = 8  # tiles a side
+BLOCK = 4  # tiles a side, searched at once
 BLOCK_CHUNK = 4096  # sites culled at once for a block
-TILE_CHUNK = 512  # and for a tile
-SCORE_CHUNK = 128  # sites scored at once
+TILE_CHUNK = 1024  # and for its tiles
+SCORE_CHUNK = 32  # sites scored at once in every tile
 SLACK = 1e-5  # relative room for rounding in the bounds
 
 
@@ -65,61 +66,120 @@ def find_candidates(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _search(grid: Grid, k: int, sites: Sites) -> jax.Array:
-    n = sites.num_sites
-    capacity = n + BLOCK_CHUNK  # a chunk may begin at any site and reach beyond the last one
+    """int32[Hc, Wc, K]: the lists, block by block."""
+    n, side = sites.num_sites, BLOCK * TILE
     rows = formula.site_rows(sites, grid.size)
-    everyone = jnp.arange(capacity, dtype=jnp.int32) % n
-    tiles_y, tiles_x = -(-grid.rows // TILE), -(-grid.columns // TILE)
-    blocks_y, blocks_x = -(-tiles_y // BLOCK), -(-tiles_x // BLOCK)
-    inside = jnp.stack(jnp.meshgrid(jnp.arange(BLOCK), jnp.arange(BLOCK)), -1).reshape(-1, 2)
+    # a chunk may begin at any site and reach beyond the last one
+    everyone = jnp.arange(n + BLOCK_CHUNK, dtype=jnp.int32) % n
+    blocks_y, blocks_x = -(-grid.rows // side), -(-grid.columns // side)
 
-    def block(scratch, corner):  # corner: (x, y) of a block, in blocks
-        kept, count = _cull(
-            rows, everyone, n, scratch[0], _box(grid, corner, BLOCK * TILE), k, BLOCK_CHUNK
-        )
-
-        def tile(scratch, corner):  # in tiles
-            near, near_count = _cull(
-                rows, kept, count, scratch, _box(grid, corner, TILE), k, TILE_CHUNK
-            )
-            return near, _best(rows, near, near_count, _centers(grid, corner), k)
-
-        scratch_tile, lists = jax.lax.scan(tile, scratch[1], corner * BLOCK + inside)
-        return (kept, scratch_tile), lists
+    def block(scratch, corner):  # corner: (x, y) of its first cell
+        kept, count = _cull(rows, everyone, n, scratch, _box(grid, corner, side), k)
+        return kept, _lists(grid, rows, kept, count, corner, k)
 
     corners = jnp.stack(jnp.meshgrid(jnp.arange(blocks_x), jnp.arange(blocks_y)), -1)
-    _, lists = jax.lax.scan(block, (everyone, everyone), corners.reshape(-1, 2))
-    lists = lists.reshape(blocks_y, blocks_x, BLOCK, BLOCK, TILE, TILE, k)
-    lists = lists.transpose(0, 2, 4, 1, 3, 5, 6)
-    side = BLOCK * TILE
+    _, lists = jax.lax.scan(block, everyone, corners.reshape(-1, 2) * side)
+    lists = lists.reshape(blocks_y, blocks_x, k, BLOCK, BLOCK, TILE, TILE)
+    lists = lists.transpose(0, 3, 5, 1, 4, 6, 2)
     return lists.reshape(blocks_y * side, blocks_x * side, k)[: grid.rows, : grid.columns]
 
 
-def _box(grid: Grid, corner: jax.Array, side: int) -> tuple[jax.Array, jax.Array]:
-    """Middle and half extent, in pixels, of the centres of a square of cells within the grid."""
-    last = jnp.asarray([grid.columns - 1, grid.rows - 1])
-    low = jnp.minimum(corner * side, last)
-    high = jnp.minimum(corner * side + side - 1, last)
+def _cull(
+    rows: Rows, ids: jax.Array, count: int, scratch: jax.Array, box: Box, k: int
+) -> tuple[jax.Array, jax.Array]:
+    """Of the first ``count`` ids those that can enter a list in the box, in their order.
+
+    They are written into ``scratch``, whose rest is left as it was; returned with their number.
+    """
+    limit = _limit(rows, ids, count, box, k, BLOCK_CHUNK)
+
+    def keep(state):
+        start, kept, total = state
+        part, near, valid = _chunk(rows, ids, count, start, BLOCK_CHUNK)
+        wanted = valid & (_bounds(near, box)[0] <= limit)
+        place = total + jnp.cumsum(wanted) - 1
+        kept = kept.at[jnp.where(wanted, place, len(kept))].set(part, mode="drop")
+        return start + BLOCK_CHUNK, kept, total + jnp.sum(wanted, dtype=jnp.int32)
+
+    state = jnp.int32(0), scratch, jnp.int32(0)
+    return _repeat(keep, state, count, BLOCK_CHUNK)[1:]
+
+
+def _lists(
+    grid: Grid, rows: Rows, ids: jax.Array, count: jax.Array, corner: jax.Array, k: int
+) -> jax.Array:
+    """int32[K, tiles, cells]: the lists of a block from the first ``count`` ids."""
+    tiles, cells = BLOCK * BLOCK, TILE * TILE
+    tile = corner[:, None] + TILE * _square(BLOCK)
+    box = _box(grid, tile[..., None], TILE)
+    limit = _limit(rows, ids, count, box, k, TILE_CHUNK)
+    x, y = (tile[..., None] + _square(TILE)[:, None]) * float(grid.cell) + grid.center
+
+    def cull(state):
+        start, best = state
+        part, near, valid = _chunk(rows, ids, count, start, TILE_CHUNK)
+        wanted = valid & (_bounds(near, box)[0] <= limit[:, None])  # [tiles, chunk]
+        place = jnp.where(wanted, jnp.cumsum(wanted, 1) - 1, TILE_CHUNK)
+        most = jnp.max(jnp.sum(wanted, 1))
+        order = jnp.zeros((tiles, TILE_CHUNK), jnp.int32)
+        order = order.at[jnp.arange(tiles)[:, None], place].set(part, mode="drop")
+
+        def better(state):
+            first, best = state
+            chosen = jax.lax.dynamic_slice_in_dim(order, first, SCORE_CHUNK, 1).T[..., None]
+            valid = first + jnp.arange(SCORE_CHUNK)[:, None] < jnp.sum(wanted, 1)
+            scores = formula.score(formula.take(rows, chosen), x, y)  # [chunk, tiles, cells]
+            scores = jnp.where(valid[..., None], scores, jnp.inf)
+            chosen = jnp.broadcast_to(chosen, scores.shape)
+            merged = [jnp.concatenate(pair) for pair in zip(best, (scores, chosen), strict=True)]
+            return first + SCORE_CHUNK, smallest(*merged, k)
+
+        return start + TILE_CHUNK, _repeat(better, (jnp.int32(0), best), most, SCORE_CHUNK)[1]
+
+    none = jnp.full((k, tiles, cells), jnp.inf, x.dtype), jnp.full((k, tiles, cells), -1, jnp.int32)
+    return _repeat(cull, (jnp.int32(0), none), count, TILE_CHUNK)[1][1]
+
+
+def _limit(
+    rows: Rows, ids: jax.Array, count: jax.Array | int, box: Box, k: int, size: int
+) -> jax.Array:
+    """The K-th smallest upper bound of the first ``count`` ids: no list is worse anywhere."""
+
+    def lowest(state):
+        start, best = state
+        _, near, valid = _chunk(rows, ids, count, start, size)
+        upper = jnp.where(valid, _bounds(near, box)[1], jnp.inf)
+        return start + size, jax.lax.top_k(jnp.concatenate([best, -upper], -1), k)[0]
+
+    none = jnp.full((*box.x.shape[:-1], k), -jnp.inf, rows.x.dtype)
+    return -_repeat(lowest, (jnp.int32(0), none), count, size)[1][..., -1]
+
+
+class Box(NamedTuple):
+    """Middles and half extents, in pixels, of the centres of squares of cells: [..., 1] each."""
+
+    x: jax.Array
+    y: jax.Array
+    half_x: jax.Array
+    half_y: jax.Array
+
+
+def _box(grid: Grid, corner: jax.Array, side: int) -> Box:
+    """The boxes of squares of cells with first cells ``corner`` [2, ...], within the grid."""
+    corner = corner.reshape(2, *(corner.shape[1:] or (1,)))
+    last = jnp.asarray([grid.columns - 1, grid.rows - 1]).reshape(2, *[1] * (corner.ndim - 1))
+    low, high = jnp.minimum(corner, last), jnp.minimum(corner + side - 1, last)
     middle = (low + high) * (0.5 * grid.cell) + grid.center
-    return middle, (high - low) * (0.5 * grid.cell)
+    return Box(*middle, *((high - low) * (0.5 * grid.cell)))
 
 
-def _centers(grid: Grid, corner: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Centres x, y, float[TILE * TILE, 1], of the cells of a tile."""
-    index = jnp.arange(TILE * TILE)
-    x = (corner[0] * TILE + index % TILE) * float(grid.cell) + grid.center
-    y = (corner[1] * TILE + index // TILE) * float(grid.cell) + grid.center
-    return x[:, None], y[:, None]
-
-
-def _bounds(rows: Rows, box: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-    """Bounds of the scores of sites over a box, with room for rounding."""
-    (x, y), (half_x, half_y) = box
-    dx, dy = x - rows.x, y - rows.y
-    length = lambda a, b: jnp.hypot(*formula.metric_offset(rows, a, b))  # noqa: E731
-    middle = length(dx, dy)
-    reach = jnp.maximum(length(half_x, half_y), length(half_x, -half_y))
-    outside = jnp.hypot(jnp.maximum(abs(dx) - half_x, 0), jnp.maximum(abs(dy) - half_y, 0))
+def _bounds(rows: Rows, box: Box) -> tuple[jax.Array, jax.Array]:
+    """Bounds of the scores of sites over boxes, with room for rounding."""
+    dx, dy = box.x - rows.x, box.y - rows.y
+    middle = jnp.hypot(*formula.metric_offset(rows, dx, dy))
+    corners = [formula.metric_offset(rows, box.half_x, s * box.half_y) for s in (1, -1)]
+    reach = jnp.maximum(*(jnp.hypot(*corner) for corner in corners))
+    outside = jnp.hypot(jnp.maximum(abs(dx) - box.half_x, 0), jnp.maximum(abs(dy) - box.half_y, 0))
     shortest = jnp.hypot(rows.fx, rows.fy) * jnp.minimum(rows.h, 1) * outside
     least = jnp.sqrt(formula.SQUARED_DISTANCE_MIN)
     nearest = jnp.maximum(jnp.maximum(middle - reach, shortest), least)
@@ -131,55 +191,21 @@ def _bounds(rows: Rows, box: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ja
     )
 
 
-def _chunk(rows: Rows, ids: jax.Array, start: jax.Array, size: int) -> tuple[jax.Array, Rows]:
-    part = jax.lax.dynamic_slice_in_dim(ids, start, size)
-    return part, Rows(*(row.at[part].get(mode="promise_in_bounds") for row in rows))
+def _repeat(body, state, count: jax.Array | int, size: int):
+    """``body`` on the state, once for each chunk of ``count`` sites.
 
-
-def _cull(rows, ids, count, scratch, box, k: int, size: int) -> tuple[jax.Array, jax.Array]:
-    """Of the first ``count`` ids those that can enter a list in the box, in their order.
-
-    They are written into ``scratch``, whose rest is left as it was; returned with their number.
+    Counted by chunks: XLA of jax 0.10.1 never enters ``while i < 1: i += size`` on the CPU.
     """
-    room = -jnp.full(k, jnp.inf, rows.x.dtype)  # negated, largest first
-
-    def lowest(state):
-        start, best = state
-        _, part = _chunk(rows, ids, start, size)
-        upper = jnp.where(start + jnp.arange(size) < count, _bounds(part, box)[1], jnp.inf)
-        return start + size, jax.lax.top_k(jnp.concatenate([best, -upper]), k)[0]
-
-    limit = -jax.lax.while_loop(lambda s: s[0] < count, lowest, (jnp.int32(0), room))[1][-1]
-
-    def keep(state):
-        start, kept, total = state
-        part_ids, part = _chunk(rows, ids, start, size)
-        wanted = (start + jnp.arange(size) < count) & (_bounds(part, box)[0] <= limit)
-        place = total + jnp.cumsum(wanted) - 1
-        kept = kept.at[jnp.where(wanted, place, len(kept))].set(part_ids, mode="drop")
-        return start + size, kept, total + jnp.sum(wanted, dtype=jnp.int32)
-
-    state = jnp.int32(0), scratch, jnp.int32(0)
-    return jax.lax.while_loop(lambda s: s[0] < count, keep, state)[1:]
+    return jax.lax.fori_loop(0, (count + size - 1) // size, lambda _, s: body(s), state)
 
 
-def _best(rows, ids, count, centers, k: int) -> jax.Array:
-    """int32[TILE, TILE, K]: the lists of a tile's cells from the first ``count`` ids."""
-    x, y = centers
-    cells = x.shape[0]
+def _chunk(rows: Rows, ids: jax.Array, count, start: jax.Array, size: int):
+    """``size`` ids from ``start`` on, their rows, and which of them are among the first ``count``."""
+    part = jax.lax.dynamic_slice_in_dim(ids, start, size)
+    return part, formula.take(rows, part), start + jnp.arange(size) < count
 
-    def better(state):
-        start, best, best_ids = state
-        part_ids, part = _chunk(rows, ids, start, SCORE_CHUNK)
-        valid = start + jnp.arange(SCORE_CHUNK) < count
-        scores = jnp.where(valid, formula.score(part, x, y), jnp.inf)
-        merged = jnp.concatenate([best, -scores], 1)
-        merged_ids = jnp.concatenate(
-            [best_ids, jnp.broadcast_to(part_ids, (cells, SCORE_CHUNK))], 1
-        )
-        best, slot = jax.lax.top_k(merged, k)
-        return start + SCORE_CHUNK, best, jnp.take_along_axis(merged_ids, slot, 1)
 
-    none = -jnp.full((cells, k), jnp.inf, rows.x.dtype), jnp.full((cells, k), -1, jnp.int32)
-    state = jax.lax.while_loop(lambda s: s[0] < count, better, (jnp.int32(0), *none))
-    return state[2].reshape(TILE, TILE, k)
+def _square(side: int) -> jax.Array:
+    """int32[2, side * side]: (x, y) of the places of a square, row by row."""
+    index = jnp.arange(side * side, dtype=jnp.int32)
+    return jnp.stack([index % side, index // side])

@@ -68,7 +68,7 @@ def clamp(sites: Sites, shape: tuple[int, int]) -> Sites:
 def unit(direction: jax.Array) -> jax.Array:
     """Scales vectors float[..., 2] to length one (a zero vector stays zero)."""
     squared = jnp.sum(direction * direction, -1, keepdims=True)
-    return direction * jax.lax.rsqrt(jnp.maximum(squared, 1e-30))
+    return direction * jax.lax.rsqrt(jnp.where(squared > 1e-20, squared, 1))
 
 
 def resize(

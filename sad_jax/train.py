@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.struct
 import jax
 import optax
 
 from sad_jax.candidates import Candidates, propagate
-from sad_jax.losses import Target, gradient
+from sad_jax.gauss_newton import (
+    as_updates,
+    from_tangent,
+    make_blocks,
+    scale_by_gauss_newton,
+    to_tangent,
+)
+from sad_jax.losses import (
+    Target,
+    curvature_product,
+    gradient,
+    gradient_and_curvature,
+    gradient_sums,
+)
 from sad_jax.optim import paper_optimizer
 from sad_jax.sites import Sites, clamp
 
@@ -66,6 +81,41 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
         )
 
     return jax.lax.fori_loop(0, steps, step, state)
+
+
+@partial(jax.jit, static_argnames=("iterations", "new_blocks"))
+def step_gauss_newton(
+    state: FitState, target: Target, damping: jax.Array, *, iterations: int, new_blocks: bool
+) -> FitState:
+    """One Gauss-Newton step on fixed lists; ``state.optimizer`` holds the blocks."""
+    grid, sites, ids = state.lists.grid, state.sites, state.lists.ids
+    if new_blocks:
+        mse, sums, curvature = gradient_and_curvature(grid, sites, ids, target)
+        blocks = make_blocks(sites, grid.size, curvature)
+    else:
+        mse, sums = gradient_sums(grid, sites, ids, target)
+        blocks = state.optimizer
+
+    def product(tangent: jax.Array) -> jax.Array:
+        vector = from_tangent(sites, grid.size, tangent)
+        image = curvature_product(grid, sites, ids, target, vector)
+        return to_tangent(sites, grid.size, image)
+
+    optimizer = scale_by_gauss_newton(iterations)
+    step, _ = optimizer.update(
+        to_tangent(sites, grid.size, sums),
+        optimizer.init(sites),
+        product=product,
+        blocks=blocks,
+        damping=damping,
+    )
+    moved = optax.apply_updates(sites, as_updates(sites, step))
+    return state.replace(
+        sites=clamp(moved, (grid.height, grid.width)),
+        optimizer=blocks,
+        step=state.step + 1,
+        mse=mse,
+    )
 
 
 def home_lists(lists: Candidates, sites: Sites) -> jax.Array:

@@ -1,10 +1,13 @@
-"""What several tests share."""
+"""What several tests share: random sites, and the model written out in float64 numpy."""
 
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sad_jax.candidates import Candidates
 from sad_jax.sites import Sites
 
 
@@ -32,3 +35,109 @@ def make_sites():
         return Sites(**{name: np.asarray(field, np.float32) for name, field in fields.items()})
 
     return make
+
+
+class Reference:
+    """The formulas of the model, each as written in the paper, in float64, over all sites."""
+
+    def distances(self, sites: Sites, points: np.ndarray, size: int) -> np.ndarray:
+        """d [M, N] of points [M, 2]: a quadratic form with M = e^a u u' + e^-a (I - u u')."""
+        sites = self.double(sites)
+        u = sites.direction / np.maximum(np.linalg.norm(sites.direction, axis=1), 1e-15)[:, None]
+        outer = u[:, :, None] * u[:, None, :]
+        a = sites.log_aniso[:, None, None]
+        metric = np.exp(a) * outer + np.exp(-a) * (np.eye(2) - outer)
+        delta = np.asarray(points, np.float64)[:, None] - sites.position
+        form = np.einsum("mni,nij,mnj->mn", delta, metric, delta)
+        return np.sqrt(np.maximum(form / size**2, 1e-8))
+
+    def scores(self, sites: Sites, points: np.ndarray, size: int) -> np.ndarray:
+        """tau (d - r / S), [M, N]."""
+        sites = self.double(sites)
+        return np.exp(sites.log_tau) * (self.distances(sites, points, size) - sites.radius / size)
+
+    def rounding(self, sites: Sites, points: np.ndarray, size: int) -> np.ndarray:
+        """How far a float32 score may be from the true one, [M, N]."""
+        sites = self.double(sites)
+        terms = self.distances(sites, points, size) + np.abs(sites.radius) / size
+        reach = np.exp(np.abs(sites.log_aniso) / 2) * np.abs(points).max(initial=1) / size
+        return 4e-6 * np.exp(sites.log_tau) * (terms + 0.1 * reach)
+
+    def centers(self, shape: tuple[int, int], cell: int = 1) -> np.ndarray:
+        """(x, y) of the centres of all cells, row by row, [M, 2]."""
+        y, x = np.mgrid[0 : shape[0] : cell, 0 : shape[1] : cell]
+        return np.stack([x, y], -1).reshape(-1, 2) + (cell - 1) / 2
+
+    def weights(self, sites: Sites, points: np.ndarray, ids: np.ndarray, size: int) -> np.ndarray:
+        """Softmax over the lists [M, K] of the points, [M, K]."""
+        logit = -np.take_along_axis(self.scores(sites, points, size), ids, 1)
+        weight = np.exp(logit - logit.max(1, keepdims=True))
+        return weight / weight.sum(1, keepdims=True)
+
+    def render(self, sites: Sites, lists) -> np.ndarray:
+        """The picture [H, W, C] from the lists of a ``Candidates``."""
+        points, ids = self.pixels(lists)
+        weights = self.weights(sites, points, ids, max(lists.height, lists.width))
+        colors = np.asarray(sites.color, np.float64)[ids]
+        return np.einsum("mk,mkc->mc", weights, colors).reshape(lists.height, lists.width, -1)
+
+    def lists(self, sites: Sites, shape: tuple[int, int], k: int = 8, cell: int = 1) -> Candidates:
+        """The exact lists: of all sites the K of least score at a cell's centre, ties by id."""
+        scores = self.scores(sites, self.centers(shape, cell), max(shape))
+        ids = np.argsort(scores, axis=1, kind="stable")[:, :k].astype(np.int32)
+        ids = jnp.asarray(ids.reshape(-(-shape[0] // cell), -(-shape[1] // cell), -1))
+        return Candidates(ids, jnp.int32(0), *shape, cell)
+
+    def pixels(self, lists) -> tuple[np.ndarray, np.ndarray]:
+        """Centres [M, 2] of all pixels and the lists [M, K] of their cells."""
+        points = self.centers((lists.height, lists.width))
+        column, row = (points // lists.cell).astype(int).T
+        return points, np.asarray(lists.ids)[row, column]
+
+    def check_exact(self, sites: Sites, lists) -> None:
+        """Asserts that every list holds the K least scores in order, as far as float32 can tell."""
+        size = max(lists.height, lists.width)
+        points = self.centers((lists.height, lists.width), lists.cell)
+        scores = self.scores(sites, points, size)
+        room = self.rounding(sites, points, size)
+        found = np.asarray(lists.ids).reshape(len(points), -1)
+        best = np.argsort(scores, axis=1, kind="stable")[:, : found.shape[1]]
+        of = lambda table, ids: np.take_along_axis(table, ids, 1)  # noqa: E731
+        error = np.abs(of(scores, found) - of(scores, best))
+        allowed = np.where(found == best, 0, of(room, found) + of(room, best))
+        assert (error <= allowed).all(), (error - allowed).max()
+        assert np.mean(found == best) > 0.995
+        assert (np.diff(np.sort(found, 1), axis=1) > 0).all(), "a site twice in a list"
+
+    def double(self, sites: Sites) -> Sites:
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), sites)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Reference:
+    """The model in float64 numpy, independent of the package's formulas."""
+    return Reference()
+
+
+@pytest.fixture
+def x64():
+    """Turns on float64 for one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def assert_same():
+    """Gradients compared element by element, by cosine and by relative norm."""
+
+    def check(found, expected, tolerance: float) -> None:
+        pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+        for a, b in pairs:
+            a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
+            norm, zero = np.linalg.norm(b), 1e-9  # what counts as nothing at all
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max() + zero)
+            assert np.linalg.norm(a - b) <= tolerance * norm + zero
+            if norm > zero:
+                assert a @ b >= (1 - tolerance) * np.linalg.norm(a) * norm
+
+    return check

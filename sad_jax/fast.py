@@ -1,0 +1,141 @@
+"""Recipe "fast": Gauss-Newton on exact lists, thinning from many sites, colours solved last.
+
+It starts with more sites than the budget and removes the cheapest ones in stages, evenly in ratio,
+over the first part of the run; a pass over the picture costs the same for any number of sites, so
+this is free, and it decides where sites end up. Every step is a damped Gauss-Newton step
+(``gauss_newton.py``); the damping falls geometrically. The lists are the exact ones, found anew
+every few steps and, at the end, at every step, so that the fit sees what a decoder will see.
+Last, with geometry and lists frozen, the colours solve their linear least-squares problem.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sad_jax import density
+from sad_jax.canvas import Canvas
+from sad_jax.config import FitConfig
+from sad_jax.gauss_newton import FLOOR, Blocks
+from sad_jax.init import init_sites
+from sad_jax.losses import Target, color_product, color_right_side
+from sad_jax.search import find_candidates
+from sad_jax.sites import Sites
+from sad_jax.train import FitState, step_gauss_newton
+
+STEPS = 60
+PIXELS_PER_INITIAL_SITE = 3
+THINNING_END = 0.6  # of the run: the budget is reached
+STAGES = 12
+DAMPING = (1.0, 0.1)  # at the start and at the end
+ITERATIONS = 5  # of conjugate gradients a step
+BLOCKS_EVERY = 3  # steps between two computations of the preconditioner
+LISTS_EVERY = 2  # steps between two searches of the lists,
+EAGER_LISTS = (0.1, 0.9)  # but at every step before and after these parts of the run
+COLOR_ITERATIONS = 20
+
+
+class FastRecipe:
+    """Gauss-Newton on one picture; ``fit`` drives it.
+
+    Args:
+      image: float32[H, W, C].
+      target: the same and its weights, laid out in cells.
+      canvas: the picture's canvas.
+      config: the settings.
+    """
+
+    def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
+        self.image, self.target, self.canvas = image, target, canvas
+        self.budget = config.budget(canvas)
+        self.steps = config.steps or STEPS
+        pixels = canvas[0] * canvas[1]
+        self.initial = max(config.initial_sites or pixels // PIXELS_PER_INITIAL_SITE, self.budget)
+
+    def start(self, key: jax.Array) -> FitState:
+        """The state before the first step."""
+        sites = init_sites(self.image, self.initial, key=key)
+        n, channels = self.initial, sites.channels
+        return FitState(
+            sites=sites,
+            alive=jnp.ones(n, bool),
+            lists=find_candidates(sites, self.canvas),
+            optimizer=Blocks(jnp.zeros((6, 6, n)), jnp.zeros((6, channels, n)), jnp.zeros(n)),
+            step=jnp.int32(0),
+            key=key,
+            mse=jnp.float32(jnp.nan),
+        )
+
+    def advance(self, state: FitState, progress: float) -> FitState:
+        """One step, thinning and searching lists before it where it is time.
+
+        Args:
+          state: the state so far.
+          progress: the share of the run that is done, 0 to 1.
+        """
+        step = int(state.step)
+        thinned = self._thin(state, self._goal(progress))
+        eager = not EAGER_LISTS[0] <= progress < EAGER_LISTS[1]
+        if step and (thinned is not state or eager or step % LISTS_EVERY == 0):
+            thinned = thinned.replace(lists=find_candidates(thinned.sites, self.canvas))
+        return step_gauss_newton(
+            thinned,
+            self.target,
+            jnp.float32(DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress),
+            iterations=ITERATIONS,
+            new_blocks=thinned is not state or step % BLOCKS_EVERY == 0,
+        )
+
+    def finish(self, state: FitState) -> Sites:
+        """The sites to store: at most the budget, colours solved for their exact lists."""
+        state = self._thin(state, self.budget)
+        alive = np.flatnonzero(np.asarray(state.alive))
+        sites = jax.tree.map(lambda a: a[alive], state.sites)
+        lists = find_candidates(sites, self.canvas)
+        return solve_colors(lists.grid, sites, lists.ids, self.target)
+
+    def _goal(self, progress: float) -> int:
+        """How many sites there may be now."""
+        stage = min(int(progress / THINNING_END * STAGES), STAGES) / STAGES
+        return round(self.initial * (self.budget / self.initial) ** stage)
+
+    def _thin(self, state: FitState, goal: int) -> FitState:
+        """Takes the cheapest sites out until ``goal`` are left; else the very same state."""
+        alive = np.array(state.alive)
+        excess = int(alive.sum()) - goal
+        if excess <= 0:
+            return state
+        stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
+        gone = density.cheapest(stats, alive, excess)
+        alive[gone] = False
+        sites = jax.tree.map(jnp.asarray, density.park(state.sites, gone))
+        return state.replace(sites=sites, alive=jnp.asarray(alive))
+
+
+@partial(jax.jit, static_argnums=0)
+def solve_colors(grid, sites: Sites, ids: jax.Array, target: Target) -> Sites:
+    """The colours of least squared error for frozen geometry and lists, clipped to [0, 1].
+
+    Conjugate gradients on W'VW x = W'V (target - picture), each channel for itself, where W holds
+    the weights of all pixels; each iteration is a render and its transpose.
+    """
+    right = color_right_side(grid, sites, ids, target)
+    residual, diagonal = right[:-1], right[-1] + FLOOR
+
+    def step(_, state):
+        x, residual, search, inner = state
+        image = color_product(grid, sites, ids, target, search) + FLOOR * search
+        length = inner / jnp.maximum(jnp.sum(search * image, 1), 1e-30)
+        x, residual = x + length[:, None] * search, residual - length[:, None] * image
+        scaled = residual / diagonal
+        new = jnp.sum(residual * scaled, 1)
+        search = scaled + (new / jnp.maximum(inner, 1e-30))[:, None] * search
+        return x, residual, search, new
+
+    scaled = residual / diagonal
+    state = jnp.zeros_like(residual), residual, scaled, jnp.sum(residual * scaled, 1)
+    change = jax.lax.fori_loop(0, COLOR_ITERATIONS, step, state)[0]
+    return sites.replace(color=jnp.clip(sites.color + change.T, 0, 1))
