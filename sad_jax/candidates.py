@@ -7,6 +7,7 @@ step the published way: jump flooding with stochastic injection.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.struct
@@ -103,9 +104,9 @@ def write_home(lists: Candidates, sites: Sites) -> Candidates:
     grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
     column, row = grid.cell_of(sites.position)
     missing = jnp.all(lists.ids[row, column] != everyone[:, None], axis=1)
-    standing = lists.ids[..., 0].at[jnp.where(missing, row, grid.rows), column]
-    fresh = standing.set(everyone, mode="drop")[..., None]
-    return _merge_into(lists, formula.site_rows(sites, grid.size), fresh)
+    row = jnp.where(missing, row, grid.rows)  # out of bounds: dropped
+    standing = lists.ids[..., 0].at[row, column].set(everyone, mode="drop")
+    return _merge_into(lists, sites, lambda _, column, row: standing[row, column][None])
 
 
 def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
@@ -137,17 +138,19 @@ def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
 @partial(jax.jit, static_argnames="shift")
 def _propagate(lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0.0) -> Candidates:
     grid, n = lists.grid, sites.num_sites
-    random_key, hilbert_key = jax.random.split(key)
     jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
-    near = [_shifted(lists.ids, dx * jump, dy * jump) for dx, dy in NEIGHBOURS]
-    random = jax.random.randint(random_key, (*lists.ids.shape[:2], RANDOM_IDS), 0, n, jnp.int32)
     order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
-    step = jax.random.randint(hilbert_key, lists.ids.shape[:2], -HILBERT_REACH, HILBERT_REACH + 1)
-    along = order[jnp.clip(place[lists.ids[..., 0]] + step, 0, n - 1)]
-    fresh = jnp.concatenate([*near, random, along[..., None]], -1)
-    merged = _merge_into(lists, formula.site_rows(sites, grid.size), fresh, shift)
-    return merged.replace(passes=lists.passes + 1)
+
+    def fresh(block, column, row):
+        random_key, hilbert_key = jax.random.split(jax.random.fold_in(key, block))
+        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
+        random = jax.random.randint(random_key, (RANDOM_IDS, len(row)), 0, n, jnp.int32)
+        reach = jax.random.randint(hilbert_key, row.shape, -HILBERT_REACH, HILBERT_REACH + 1)
+        along = order[jnp.clip(place[lists.ids[row, column, 0]] + reach, 0, n - 1)]
+        return jnp.concatenate([*near, random, along[None]])
+
+    return _merge_into(lists, sites, fresh, shift).replace(passes=lists.passes + 1)
 
 
 def flood_candidates(
@@ -187,9 +190,11 @@ def flood_candidates(
 
 @jax.jit
 def _flood(lists: Candidates, sites: Sites, jump: jax.Array) -> Candidates:
-    near = [_shifted(lists.ids, dx * jump, dy * jump) for dx, dy in SQUARE]
-    rows = formula.site_rows(sites, lists.grid.size)
-    return _merge_into(lists, rows, jnp.concatenate(near, -1), OFFICIAL_SHIFT)
+    def fresh(_, column, row):
+        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
+        return jnp.concatenate(near)
+
+    return _merge_into(lists, sites, fresh, OFFICIAL_SHIFT)
 
 
 def _levels(grid: Grid) -> int:
@@ -197,26 +202,40 @@ def _levels(grid: Grid) -> int:
     return int(np.ceil(np.log2(max(grid.rows, grid.columns, 2))))
 
 
-def _shifted(ids: jax.Array, dx: jax.Array, dy: jax.Array) -> jax.Array:
-    """The lists of the cells at (dx, dy), at the border those of the nearest cell."""
-    height, width, _ = ids.shape
-    ys = jnp.clip(jnp.arange(height) + dy, 0, height - 1)
-    xs = jnp.clip(jnp.arange(width) + dx, 0, width - 1)
-    return ids[ys][:, xs]
+def _lists_at(lists: Candidates, column: jax.Array, row: jax.Array) -> jax.Array:
+    """int32[K, lanes]: the lists of cells, beyond the border those of the nearest cell."""
+    column = jnp.clip(column, 0, lists.grid.columns - 1)
+    return lists.ids[jnp.clip(row, 0, lists.grid.rows - 1), column].T
 
 
-def _merge_into(lists: Candidates, rows: Rows, fresh: jax.Array, shift: float = 0.0) -> Candidates:
-    """Merges ids [Hc, Wc, F] into the lists, block by block; scores are taken at centre + shift."""
-    grid = lists.grid
+def _merge_into(
+    lists: Candidates,
+    sites: Sites,
+    fresh: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    shift: float = 0.0,
+) -> Candidates:
+    """Merges further ids into the lists, block by block.
+
+    Args:
+      lists: the lists.
+      sites: N sites.
+      fresh: (number of the block, columns, rows of its cells) -> int32[F, lanes].
+      shift: pixels beyond the cell's centre where scores are taken.
+
+    Returns:
+      The merged lists.
+    """
+    grid, rows = lists.grid, formula.site_rows(sites, lists.grid.size)
     last = jnp.asarray([[grid.width - 1], [grid.height - 1]]) if shift else jnp.inf
 
     def block(args):
-        ids, corner = args
+        number, corner = args
+        column, row = corner // grid.cell
+        ids = jnp.concatenate([_lists_at(lists, column, row), fresh(number, column, row)])
         x, y = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
         return merge(rows, ids, x, y, lists.k)
 
-    ids = jnp.concatenate([lists.ids, fresh], -1)
-    blocks = jax.lax.map(block, (grid.split(ids.reshape(-1, ids.shape[-1])), grid.corners()))
+    blocks = jax.lax.map(block, (jnp.arange(grid.blocks), grid.corners()))
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape))
 
 

@@ -99,7 +99,7 @@ def fit(args: argparse.Namespace) -> int:
         "height": height,
         "seed": args.seed,
         "recipe": args.recipe,
-        "implementation": config.implementation or "xla",
+        "implementation": result.implementation,
         "device": jax.devices()[0].device_kind,
         "versions": _versions(),
     }

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import flax.serialization
 import jax
@@ -25,15 +26,33 @@ from sad_jax.codec import decode, encode
 from sad_jax.config import FitConfig
 from sad_jax.fast import FastRecipe
 from sad_jax.io import check_image, write_bytes
-from sad_jax.losses import make_target
+from sad_jax.losses import Target, make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.paper import PaperRecipe
-from sad_jax.render import render
+from sad_jax.render import chosen, render
 from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
 
 CHECKPOINT_SECONDS = 30.0
-RECIPES = {"fast": FastRecipe, "paper": PaperRecipe}
+
+
+class Recipe(Protocol):
+    """How a fit starts, goes on and ends."""
+
+    steps: int
+
+    def __init__(
+        self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig
+    ) -> None: ...
+
+    def start(self, key: jax.Array) -> FitState: ...
+
+    def advance(self, state: FitState, progress: float) -> FitState: ...
+
+    def finish(self, state: FitState) -> Sites: ...
+
+
+RECIPES: dict[str, type[Recipe]] = {"fast": FastRecipe, "paper": PaperRecipe}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +87,11 @@ class FitResult:
       sites: the N sites as the file holds them, in its order.
       shape: the canvas, with K and cell size.
       data: the bytes of the ``.sad`` file.
-      psnr, ssim: of the picture decoded from ``data`` against the photo.
+      psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike.
       loop_psnr: dB, of the last step in the loop, for comparison only.
       seconds: of the fit without compilation; ``compile_seconds``: tracing and compiling.
       steps: optimiser steps done.
+      implementation: what the passes over the picture ran on.
       history: lists by name: step, psnr (in the loop), sites, seconds.
       interrupted: whether Ctrl-C ended it; the sites are the best so far.
     """
@@ -85,6 +105,7 @@ class FitResult:
     seconds: float
     compile_seconds: float
     steps: int
+    implementation: str
     history: dict[str, list[float]]
     interrupted: bool
 
@@ -125,6 +146,7 @@ def fit(
       >>> result.sites.num_sites, result.psnr > 20
       (12, True)
     """
+    chosen(config.implementation)  # raises where a named one does not run
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
@@ -179,6 +201,7 @@ def fit(
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
         steps=int(state.step),
+        implementation="xla",
         history=history,
         interrupted=interrupted,
     )

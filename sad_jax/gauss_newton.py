@@ -5,10 +5,10 @@ is float[6 + C, N]. For a weighted squared error 1/2 sum v |e|^2 with Jacobian J
 
     (J'VJ + damping D) step = -J'V e,        D = diag J'VJ,
 
-by a few iterations of conjugate gradients. J'VJ is never formed: a product with it is one pass over
-the pixels (``losses.curvature_product``). The preconditioner is the block diagonal of the left side,
-one (6 + C) x (6 + C) block a site, also one pass (``losses.gradient_and_curvature``). Blocks change
-slowly and may be kept over several steps; they never bias a step, only its accuracy.
+by a few iterations of conjugate gradients. J'VJ is never formed: a product with it is one pass
+over the pixels (``losses.curvature_product``). The preconditioner is the block diagonal of the left
+side, one (6 + C) x (6 + C) block a site, also one pass (``losses.gradient_and_curvature``). Blocks
+change slowly and may be kept over several steps; they never bias a step, only its accuracy.
 """
 
 from __future__ import annotations

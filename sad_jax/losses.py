@@ -68,7 +68,7 @@ def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[
 def gradient_sums(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target
 ) -> tuple[jax.Array, jax.Array]:
-    """One pass: mean squared error, and sum v J'e in (phi, colour), half of L's gradient / scale."""
+    """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
 
     def slots(pixel: Pixel, image, weight):
         error = pixel.color - image

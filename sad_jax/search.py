@@ -131,7 +131,7 @@ def _lists(
             scores = formula.score(formula.take(rows, chosen), x, y)  # [chunk, tiles, cells]
             scores = jnp.where(valid[..., None], scores, jnp.inf)
             chosen = jnp.broadcast_to(chosen, scores.shape)
-            merged = [jnp.concatenate(pair) for pair in zip(best, (scores, chosen), strict=True)]
+            merged = jnp.concatenate([best[0], scores]), jnp.concatenate([best[1], chosen])
             return first + SCORE_CHUNK, smallest(*merged, k)
 
         return start + TILE_CHUNK, _repeat(better, (jnp.int32(0), best), most, SCORE_CHUNK)[1]
@@ -200,7 +200,7 @@ def _repeat(body, state, count: jax.Array | int, size: int):
 
 
 def _chunk(rows: Rows, ids: jax.Array, count, start: jax.Array, size: int):
-    """``size`` ids from ``start`` on, their rows, and which of them are among the first ``count``."""
+    """``size`` ids from ``start`` on, their rows, and which are among the first ``count``."""
     part = jax.lax.dynamic_slice_in_dim(ids, start, size)
     return part, formula.take(rows, part), start + jnp.arange(size) < count
 
