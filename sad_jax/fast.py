@@ -26,7 +26,7 @@ from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, step_gauss_newton
 
-STEPS = 60
+STEPS = 100
 PIXELS_PER_INITIAL_SITE = 3
 THINNING_END = 0.6  # of the run: the budget is reached
 STAGES = 12

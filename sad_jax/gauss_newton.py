@@ -28,6 +28,8 @@ GEOMETRY = 6
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 STEP_CAP = (1.0, 1.0, 0.5, 0.5, 0.3, 0.3)  # px, px, log_tau, px, radians, log_aniso
 COLOR_CAP = 0.15
+PIVOT = 1e-3
+SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
 
 class Blocks(NamedTuple):
@@ -132,11 +134,13 @@ def conjugate_gradients(
 
 def solve_blocks(blocks: Blocks, added: jax.Array, right: jax.Array) -> jax.Array:
     """(blocks + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
+    scale = jax.lax.rsqrt(blocks.diagonal[:GEOMETRY] + added[:GEOMETRY])  # to a unit diagonal
     color_diagonal = blocks.color + added[GEOMETRY:]
-    eliminated = blocks.mixed / color_diagonal
-    matrix = blocks.geometry - _product("gcn,hcn->ghn", eliminated, blocks.mixed)
-    reduced = right[:GEOMETRY] - jnp.sum(eliminated * right[GEOMETRY:], 1)
-    geometry = cholesky_solve(matrix, added[:GEOMETRY], reduced)
+    mixed = blocks.mixed * scale[:, None]
+    eliminated = mixed / color_diagonal
+    matrix = blocks.geometry * scale * scale[:, None] - _product("gcn,hcn->ghn", eliminated, mixed)
+    reduced = right[:GEOMETRY] * scale - jnp.sum(eliminated * right[GEOMETRY:], 1)
+    geometry = scale * cholesky_solve(matrix, added[:GEOMETRY] * scale * scale, reduced)
     color = right[GEOMETRY:] - jnp.sum(blocks.mixed * geometry[:, None], 0)
     return jnp.concatenate([geometry, color / color_diagonal])
 
@@ -144,7 +148,8 @@ def solve_blocks(blocks: Blocks, added: jax.Array, right: jax.Array) -> jax.Arra
 def cholesky_solve(matrix: jax.Array, added: jax.Array, right: jax.Array) -> jax.Array:
     """N small positive systems at once, unrolled: (matrix [n, n, N] + diag added [n, N]) x = right.
 
-    A pivot that rounding has pushed below a thousandth of what was added is put back there.
+    The systems are scaled to a diagonal of about one; a pivot that rounding has pushed below
+    ``PIVOT`` is put back there.
     """
     size = len(right)
     lower: list[list[jax.Array]] = []
@@ -153,7 +158,7 @@ def cholesky_solve(matrix: jax.Array, added: jax.Array, right: jax.Array) -> jax
         for j in range(i):
             row.append((matrix[i, j] - _dot(row, lower[j][:j])) / lower[j][j])
         pivot = matrix[i, i] + added[i] - _dot(row, row)
-        lower.append([*row, jnp.sqrt(jnp.maximum(pivot, 1e-3 * added[i]))])
+        lower.append([*row, jnp.sqrt(jnp.maximum(pivot, PIVOT))])
     half: list[jax.Array] = []
     for i in range(size):
         half.append((right[i] - _dot(half, lower[i][:i])) / lower[i][i])

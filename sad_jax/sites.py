@@ -10,7 +10,7 @@ import numpy as np
 RADIUS_RANGE = (1.0, 512.0)  # pixels
 LOG_ANISO_RANGE = (-4.0, 4.0)
 LOG_TAU_RANGE = (-2.0, 12.0)
-PARKED_RADIUS = -1e30  # a site of this radius is never in a list: its score is huge everywhere
+PARKED_RADIUS = -1e12  # a site of this radius is never in a list: its score is huge everywhere
 
 
 class Sites(flax.struct.PyTreeNode):

@@ -6,10 +6,12 @@ from functools import partial
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 import optax
 
 from sad_jax.candidates import Candidates, propagate
 from sad_jax.gauss_newton import (
+    SHARPEST,
     as_updates,
     from_tangent,
     make_blocks,
@@ -110,6 +112,8 @@ def step_gauss_newton(
         damping=damping,
     )
     moved = optax.apply_updates(sites, as_updates(sites, step))
+    sharpest = jnp.log(SHARPEST * grid.size)
+    moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
     return state.replace(
         sites=clamp(moved, (grid.height, grid.width)),
         optimizer=blocks,

@@ -1,5 +1,6 @@
 """What several tests share: random sites, and the model written out in float64 numpy."""
 
+from functools import cached_property
 from pathlib import Path
 
 import jax
@@ -7,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sad_jax import score as formula
 from sad_jax.candidates import Candidates
+from sad_jax.losses import make_target
+from sad_jax.render_xla import render_plain
 from sad_jax.sites import Sites
 
 
@@ -117,6 +121,103 @@ class Reference:
 def reference() -> Reference:
     """The model in float64 numpy, independent of the package's formulas."""
     return Reference()
+
+
+class Problem:
+    """A small picture to fit, and the dense Jacobian of its drawing, in float64 unless told."""
+
+    def __init__(self, make_sites, reference, shape, channels, cell, weighted, dtype=np.float64):
+        rng = np.random.default_rng(2)
+        self.shape, self.channels, self.dtype = shape, channels, dtype
+        sites = make_sites(6, channels, shape)
+        self.sites = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), sites)
+        self.lists = reference.lists(self.sites, shape, 4, cell)
+        self.grid, self.ids = self.lists.grid, self.lists.ids
+        self.image = rng.uniform(size=(*shape, channels)).astype(dtype)
+        weight = rng.uniform(0, 2, shape) * (rng.uniform(size=shape) > 0.3)
+        self.weight = (weight if weighted else np.ones(shape)).astype(dtype)
+        self.weighted = weighted
+
+    @property
+    def arguments(self):
+        """Grid, sites, lists and target, as the sums over pixels take them."""
+        weight = jnp.asarray(self.weight) if self.weighted else None
+        target = make_target(self.grid, jnp.asarray(self.image), weight)
+        return self.grid, self.sites, self.ids, target
+
+    def loss(self, sites: Sites) -> jax.Array:
+        """Squared errors summed over channels and averaged over all pixels."""
+        error = render_plain(self.grid, sites, self.ids) - self.image
+        return jnp.sum(self.weight[..., None] * error**2) / self.weight.size
+
+    @cached_property
+    def parameters(self) -> np.ndarray:
+        """(x, y, log_tau, radius, theta, a, colours) [6 + C, N]."""
+        s = self.sites
+        theta = np.arctan2(s.direction[:, 1], s.direction[:, 0])
+        return np.stack([*s.position.T, s.log_tau, s.radius, theta, s.log_aniso, *s.color.T])
+
+    def draw(self, parameters: jax.Array) -> jax.Array:
+        x, y, log_tau, radius, theta, a, *color = parameters
+        direction = jnp.stack([jnp.cos(theta), jnp.sin(theta)], -1)
+        sites = Sites(jnp.stack([x, y], -1), log_tau, radius, jnp.stack(color, -1), direction, a)
+        return render_plain(self.grid, sites, self.ids)
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """d picture / d parameters, [H W C, 6 + C, N], by forward differentiation."""
+        found = np.asarray(jax.jit(jax.jacfwd(self.draw))(self.parameters))
+        return found.reshape(-1, *self.parameters.shape)
+
+    @cached_property
+    def chain(self) -> np.ndarray:
+        rows = lambda sites: formula.site_rows(sites, self.grid.size)  # noqa: E731
+        return np.asarray(jax.jit(lambda s: formula.chain(rows(s), self.grid.size))(self.sites))
+
+    @cached_property
+    def phi_jacobian(self) -> np.ndarray:
+        """The same with respect to (phi, colour): the chain undone."""
+        matrix = np.moveaxis(self.chain, -1, 0)  # [N, g, p]
+        geometry = np.moveaxis(self.jacobian[:, : formula.PHI], -1, 0)  # [N, M, g]
+        in_phi = np.linalg.solve(matrix, geometry.swapaxes(1, 2))  # [N, p, M]
+        color = self.jacobian[:, formula.PHI :]
+        return np.concatenate([np.moveaxis(in_phi, (0, 1), (2, 1)), color], 1)
+
+    @cached_property
+    def error(self) -> np.ndarray:
+        """picture - image, [H W C]."""
+        return (np.asarray(jax.jit(self.draw)(self.parameters)) - self.image).ravel()
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weight of every value, [H W C]."""
+        return np.repeat(self.weight.ravel(), self.channels)
+
+    def matrix(self, jacobian: np.ndarray) -> np.ndarray:
+        """J'VJ, [6 + C, N, 6 + C, N]."""
+        return np.einsum("mgn,m,mhk->gnhk", jacobian, self.values, jacobian, optimize=True)
+
+    def right_side(self, jacobian: np.ndarray) -> np.ndarray:
+        """J'Ve, [6 + C, N]."""
+        return np.einsum("mgn,m->gn", jacobian, self.values * self.error)
+
+    def blocks(self, jacobian: np.ndarray) -> np.ndarray:
+        """The diagonal blocks of J'VJ, [6 + C, 6 + C, N]."""
+        return np.einsum("mgn,m,mhn->ghn", jacobian, self.values, jacobian, optimize=True)
+
+
+@pytest.fixture(scope="session")
+def make_problem(make_sites, reference):
+    """``make_problem(shape, channels, cell, weighted)``, made once each; float64 needs ``x64``."""
+    made = {}
+
+    def make(shape, channels, cell, weighted, dtype=np.float64) -> Problem:
+        key = (shape, channels, cell, weighted, dtype)
+        if key not in made:
+            made[key] = Problem(make_sites, reference, *key)
+        return made[key]
+
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,226 @@
+"""Gauss-Newton steps against dense linear algebra on a tiny picture."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from sad_jax import gauss_newton as gn
+from sad_jax.losses import Curvature, make_target
+from sad_jax.sites import PARKED_RADIUS, clamp
+from sad_jax.train import FitState, step_gauss_newton
+
+CASES = [((5, 7), 1, 2, False), ((6, 5), 4, 1, True)]  # shape, channels, cell, weighted
+
+close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-8)
+
+
+def make_state(sites, lists) -> FitState:
+    """Before the first step."""
+    n, channels = sites.num_sites, sites.channels
+    float_ = np.asarray(sites.radius).dtype
+    return FitState(
+        sites=sites,
+        alive=jnp.ones(n, bool),
+        lists=lists,
+        optimizer=gn.Blocks(
+            jnp.zeros((6, 6, n), float_), jnp.zeros((6, channels, n), float_), jnp.zeros(n, float_)
+        ),
+        step=jnp.int32(0),
+        key=jax.random.key(0),
+        mse=jnp.asarray(jnp.nan, float_),
+    )
+
+
+def as_dense(blocks: gn.Blocks) -> np.ndarray:
+    """[N, 6 + C, 6 + C]."""
+    n, channels = len(blocks.color), blocks.mixed.shape[1]
+    mixed = np.moveaxis(np.asarray(blocks.mixed), -1, 0)
+    color = np.eye(channels) * np.asarray(blocks.color)[:, None, None]
+    geometry = np.moveaxis(np.asarray(blocks.geometry), -1, 0)
+    assert geometry.shape == (n, 6, 6)
+    return np.block([[geometry, mixed], [mixed.swapaxes(1, 2), color]])
+
+
+def random_blocks(n: int, channels: int) -> gn.Blocks:
+    """Positive definite, as sums of J'J of a few pixels each."""
+    rng = np.random.default_rng(0)
+    geometry, weight = rng.normal(size=(n, 5, channels, 6)), rng.uniform(0.1, 1, (n, 5))
+    return gn.Blocks(
+        geometry=np.einsum("mpcg,mpch->ghm", geometry, geometry),
+        mixed=np.einsum("mpcg,mp->gcm", geometry, weight),
+        color=np.sum(weight * weight, 1),
+    )
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("shape", "channels", "cell", "weighted"), CASES)
+def test_maps_to_tangents_give_the_dense_jacobian(make_problem, shape, channels, cell, weighted):
+    problem = make_problem(shape, channels, cell, weighted)
+    sites, size = problem.sites, problem.grid.size
+    in_phi, in_tangent = problem.phi_jacobian, problem.jacobian
+    blocks = problem.blocks(in_phi)
+    found = jax.jit(gn.make_blocks, static_argnums=1)(
+        sites, size, Curvature(blocks[:6, :6], blocks[:6, 6:], blocks[6, 6])
+    )
+    dense = problem.blocks(in_tangent)
+    close(as_dense(found), np.moveaxis(dense, -1, 0), atol=1e-7)
+    close(found.diagonal, np.einsum("ggn->gn", dense), atol=1e-7)
+
+    to_tangent = jax.jit(gn.to_tangent, static_argnums=1)
+    close(to_tangent(sites, size, problem.right_side(in_phi)), problem.right_side(in_tangent))
+
+    tangent, sums = np.random.default_rng(0).normal(size=(2, *problem.parameters.shape))
+    step = np.asarray(jax.jit(gn.from_tangent, static_argnums=1)(sites, size, tangent))
+    change = lambda jacobian, v: np.einsum("mgn,gn->m", jacobian, v)  # noqa: E731
+    close(change(in_phi, step), change(in_tangent, tangent))
+    close(np.vdot(step, sums), np.vdot(tangent, to_tangent(sites, size, sums)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_small_systems_are_solved_as_by_numpy():
+    blocks = random_blocks(7, 3)
+    added, right = np.random.default_rng(1).uniform(0.01, 1, (2, 9, 7))
+    dense = as_dense(blocks)
+    matrix = dense + added.T[:, :, None] * np.eye(9)
+    expected = np.linalg.solve(matrix, right.T[..., None])[..., 0].T
+    close(jax.jit(gn.solve_blocks)(blocks, added, right), expected)
+    geometry = np.linalg.solve(matrix[:, :6, :6], right[:6].T[..., None])[..., 0].T
+    found = jax.jit(gn.cholesky_solve)(blocks.geometry, added[:6], right[:6])
+    close(found, geometry)
+
+
+def test_systems_that_rounding_has_made_indefinite_have_finite_solutions():
+    matrix = np.full((6, 6, 2), 1e6, np.float32)
+    matrix[3, 3] -= 10
+    found = jax.jit(gn.cholesky_solve)(
+        matrix, np.full((6, 2), 1e-3, np.float32), np.ones((6, 2), np.float32)
+    )
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.usefixtures("x64")
+def test_conjugate_gradients_end_at_the_solution():
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(12, 12))
+    matrix, right = factor @ factor.T + np.eye(12), rng.normal(size=(3, 4))
+
+    @partial(jax.jit, static_argnums=0)
+    def run(iterations):
+        product = lambda v: (matrix @ v.ravel()).reshape(v.shape)  # noqa: E731
+        scale = np.diag(matrix).reshape(3, 4)
+        return gn.conjugate_gradients(product, lambda r: r / scale, right, iterations)
+
+    expected = np.linalg.solve(matrix, right.ravel()).reshape(3, 4)
+    close(run(24), expected)
+    assert np.abs(run(2) - expected).max() > 1e-3
+    np.testing.assert_array_equal(run(0), 0 * right)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("damping", [0.03, 1e4])
+def test_a_step_is_the_dense_solution_within_the_caps(make_problem, damping):
+    """(J'VJ + damping D + floor) x = J'Ve; the picture's own step, with enough iterations."""
+    problem = make_problem(*CASES[1])
+    _, sites, _, target = problem.arguments
+    rows, n = problem.parameters.shape
+    dense = problem.matrix(problem.jacobian).reshape(rows * n, rows * n)
+    right = problem.right_side(problem.jacobian)
+    diagonal = damping * np.diag(dense) + gn.FLOOR
+    solution = np.linalg.solve(dense + np.diag(diagonal), right.ravel()).reshape(rows, n)
+    cap = np.asarray([*gn.STEP_CAP, *[gn.COLOR_CAP] * problem.channels])[:, None]
+    assert (np.abs(solution) > cap).any() == (damping < 1)  # one case is capped, one is not
+
+    state = make_state(sites, problem.lists)
+    moved = step_gauss_newton(state, target, jnp.asarray(damping), iterations=200, new_blocks=True)
+    assert int(moved.step) == 1
+    close(moved.mse, np.average(problem.error**2, weights=problem.values))
+    step = -np.clip(solution, -cap, cap)
+    direction = problem.sites.direction
+    turned = direction + step[4][:, None] * np.stack([-direction[:, 1], direction[:, 0]], -1)
+    expected = sites.replace(
+        position=sites.position + step[:2].T,
+        log_tau=sites.log_tau + step[2],
+        radius=sites.radius + step[3],
+        direction=turned,
+        log_aniso=sites.log_aniso + step[5],
+        color=sites.color + step[6:].T,
+    )
+    expected = jax.jit(clamp, static_argnums=1)(expected, problem.shape)
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_a_turned_direction_is_at_the_angle(make_sites):
+    sites = make_sites(5)
+    tangent = np.zeros((9, 5), np.float32)
+    tangent[4] = np.asarray([0, 1e-2, -1e-2, 0.1, -0.3])
+    update = gn.as_updates(sites, jnp.asarray(tangent))
+    turned = sites.direction + np.asarray(update.direction)
+    angle = np.arctan2(*turned.T[::-1]) - np.arctan2(*sites.direction.T[::-1])
+    np.testing.assert_allclose(np.sin(angle), np.sin(np.arctan(tangent[4])), atol=1e-6)
+    assert not np.any(jax.tree.leaves(update.replace(direction=np.zeros(1)))[0])
+    shapes = jax.tree.map(np.shape, update)
+    assert shapes == jax.tree.map(np.shape, sites)
+
+
+@pytest.fixture(scope="module")
+def smooth(make_sites):
+    """Sites, exact lists and target of a smooth picture; site 3 is parked, site 5 is hidden."""
+    shape = (10, 13)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / 13
+    image = np.stack([x, y, 0.5 + 0.4 * np.sin(5 * x)], -1).astype(np.float32)
+    sites = make_sites(9, shape=shape)
+    radius = np.array(sites.radius)
+    radius[3] = PARKED_RADIUS
+    sites = jax.tree.map(jnp.asarray, sites.replace(radius=radius))
+    lists = sad.find_candidates(sites, shape, k=4)
+    ids = jnp.where(lists.ids == 5, 0, lists.ids)
+    lists = lists.replace(ids=ids)
+    return sites, lists, make_target(lists.grid, jnp.asarray(image)), image
+
+
+def test_sites_that_no_pixel_sees_stay_where_they_are(smooth):
+    sites, lists, target, _ = smooth
+    assert not np.isin([3, 5], lists.ids).any()
+    damping = jnp.float32(0.1)
+    moved = step_gauss_newton(
+        make_state(sites, lists), target, damping, iterations=5, new_blocks=True
+    )
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(sites), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a[np.asarray([3, 5])], b[np.asarray([3, 5])], rtol=1e-6)
+        assert np.any(a != b)
+    assert moved.sites.radius[3] == np.float32(PARKED_RADIUS)
+
+
+def test_parked_sites_in_a_list_get_finite_steps(smooth):
+    """With fewer sites than K, lists hold parked ones; their weight is zero."""
+    sites, lists, target, _ = smooth
+    radius = jnp.where(jnp.arange(9) < 2, sites.radius, PARKED_RADIUS)
+    few = sites.replace(radius=radius)
+    lists = sad.find_candidates(few, lists.shape)
+    assert np.isin(np.arange(2, 9), lists.ids).any()
+    state, damping = make_state(few, lists), jnp.float32(0.1)
+    moved = step_gauss_newton(state, target, damping, iterations=5, new_blocks=True)
+    assert np.isfinite(moved.mse)
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(few), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a[2:], b[2:], rtol=1e-6)
+
+
+def test_steps_lower_the_error(smooth):
+    sites, lists, target, image = smooth
+    error = lambda state: np.mean((sad.render(state.sites, state.lists) - image) ** 2)  # noqa: E731
+    state, damping = make_state(sites, lists), jnp.float32(0.1)
+    before = error(state)
+    first = step_gauss_newton(state, target, damping, iterations=5, new_blocks=True)
+    np.testing.assert_allclose(first.mse, before, rtol=1e-4)
+    assert error(first) < 0.7 * before
+    second = step_gauss_newton(first, target, damping, iterations=5, new_blocks=False)
+    assert error(second) < error(first)
+    for a, b in zip(second.optimizer, first.optimizer, strict=True):
+        np.testing.assert_array_equal(a, b)
