@@ -99,6 +99,7 @@ def _seed(grid: Grid, k: int, sites: Sites, key: jax.Array) -> Candidates:
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: write_home(lists, sites), lists)
 
 
+@jax.jit
 def write_home(lists: Candidates, sites: Sites) -> Candidates:
     """Offers to each cell one of the sites that stand in it and are missing from its list."""
     grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)

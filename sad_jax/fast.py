@@ -17,17 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax import density
-from sad_jax.canvas import Canvas
-from sad_jax.config import FitConfig
-from sad_jax.gauss_newton import FLOOR, Blocks
+from sad_jax.gauss_newton import FLOOR, Blocks, conjugate_gradients
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side
+from sad_jax.recipe import Recipe
 from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, step_gauss_newton
 
 STEPS = 100
-PIXELS_PER_INITIAL_SITE = 3
 THINNING_END = 0.6  # of the run: the budget is reached
 STAGES = 12
 DAMPING = (1.0, 0.1)  # at the start and at the end
@@ -38,25 +36,12 @@ EAGER_LISTS = (0.1, 0.9)  # but at every step before and after these parts of th
 COLOR_ITERATIONS = 20
 
 
-class FastRecipe:
-    """Gauss-Newton on one picture; ``fit`` drives it.
+class FastRecipe(Recipe):
+    """Gauss-Newton, thinning, colours last."""
 
-    Args:
-      image: float32[H, W, C].
-      target: the same and its weights, laid out in cells.
-      canvas: the picture's canvas.
-      config: the settings.
-    """
-
-    def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
-        self.image, self.target, self.canvas = image, target, canvas
-        self.budget = config.budget(canvas)
-        self.steps = config.steps or STEPS
-        pixels = canvas[0] * canvas[1]
-        self.initial = max(config.initial_sites or pixels // PIXELS_PER_INITIAL_SITE, self.budget)
+    default_steps = STEPS
 
     def start(self, key: jax.Array) -> FitState:
-        """The state before the first step."""
         sites = init_sites(self.image, self.initial, key=key)
         n, channels = self.initial, sites.channels
         return FitState(
@@ -70,12 +55,7 @@ class FastRecipe:
         )
 
     def advance(self, state: FitState, progress: float) -> FitState:
-        """One step, thinning and searching lists before it where it is time.
-
-        Args:
-          state: the state so far.
-          progress: the share of the run that is done, 0 to 1.
-        """
+        """One step, thinning and searching lists before it where it is time."""
         step = int(state.step)
         thinned = self._thin(state, self._goal(progress))
         eager = not EAGER_LISTS[0] <= progress < EAGER_LISTS[1]
@@ -90,7 +70,6 @@ class FastRecipe:
         )
 
     def finish(self, state: FitState) -> Sites:
-        """The sites to store: at most the budget, colours solved for their exact lists."""
         state = self._thin(state, self.budget)
         alive = np.flatnonzero(np.asarray(state.alive))
         sites = jax.tree.map(lambda a: a[alive], state.sites)
@@ -117,25 +96,24 @@ class FastRecipe:
 
 @partial(jax.jit, static_argnums=0)
 def solve_colors(grid, sites: Sites, ids: jax.Array, target: Target) -> Sites:
-    """The colours of least squared error for frozen geometry and lists, clipped to [0, 1].
+    """The colours of least squared error for frozen geometry and lists, within [0, 1].
 
     Conjugate gradients on W'VW x = W'V (target - picture), each channel for itself, where W holds
-    the weights of all pixels; each iteration is a render and its transpose.
+    the weights of all pixels; each iteration is a render and its transpose. The change is clipped
+    and then scaled to its own optimum, so the error never grows.
     """
     right = color_right_side(grid, sites, ids, target)
     residual, diagonal = right[:-1], right[-1] + FLOOR
 
-    def step(_, state):
-        x, residual, search, inner = state
-        image = color_product(grid, sites, ids, target, search) + FLOOR * search
-        length = inner / jnp.maximum(jnp.sum(search * image, 1), 1e-30)
-        x, residual = x + length[:, None] * search, residual - length[:, None] * image
-        scaled = residual / diagonal
-        new = jnp.sum(residual * scaled, 1)
-        search = scaled + (new / jnp.maximum(inner, 1e-30))[:, None] * search
-        return x, residual, search, new
+    def product(colors):
+        return color_product(grid, sites, ids, target, colors) + FLOOR * colors
 
-    scaled = residual / diagonal
-    state = jnp.zeros_like(residual), residual, scaled, jnp.sum(residual * scaled, 1)
-    change = jax.lax.fori_loop(0, COLOR_ITERATIONS, step, state)[0]
-    return sites.replace(color=jnp.clip(sites.color + change.T, 0, 1))
+    def inner(a, b):
+        return jnp.sum(a * b, 1, keepdims=True)
+
+    solution = conjugate_gradients(
+        product, lambda r: r / diagonal, residual, COLOR_ITERATIONS, inner
+    )
+    change = jnp.clip(sites.color.T + solution, 0, 1) - sites.color.T
+    length = inner(change, residual) / jnp.maximum(inner(change, product(change)), 1e-30)
+    return sites.replace(color=sites.color + (jnp.clip(length, 0, 1) * change).T)

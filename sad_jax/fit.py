@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 import flax.serialization
 import jax
@@ -26,30 +25,15 @@ from sad_jax.codec import decode, encode
 from sad_jax.config import FitConfig
 from sad_jax.fast import FastRecipe
 from sad_jax.io import check_image, write_bytes
-from sad_jax.losses import Target, make_target
+from sad_jax.losses import make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.paper import PaperRecipe
+from sad_jax.recipe import Recipe
 from sad_jax.render import chosen, render
 from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
 
 CHECKPOINT_SECONDS = 30.0
-
-
-class Recipe(Protocol):
-    """How a fit starts, goes on and ends."""
-
-    steps: int
-
-    def __init__(
-        self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig
-    ) -> None: ...
-
-    def start(self, key: jax.Array) -> FitState: ...
-
-    def advance(self, state: FitState, progress: float) -> FitState: ...
-
-    def finish(self, state: FitState) -> Sites: ...
 
 
 RECIPES: dict[str, type[Recipe]] = {"fast": FastRecipe, "paper": PaperRecipe}

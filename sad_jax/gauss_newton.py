@@ -115,20 +115,24 @@ def conjugate_gradients(
     preconditioner: Callable[[jax.Array], jax.Array],
     right: jax.Array,
     iterations: int,
+    inner: Callable[[jax.Array, jax.Array], jax.Array] = jnp.vdot,
 ) -> jax.Array:
-    """Preconditioned conjugate gradients from zero, a fixed number of iterations."""
+    """Preconditioned conjugate gradients from zero, a fixed number of iterations.
+
+    ``inner`` is the inner product; one that keeps an axis solves a system for each of its entries.
+    """
 
     def step(_, state):
-        x, residual, search, inner = state
+        x, residual, search, squared = state
         image = matrix(search)
-        length = inner / jnp.maximum(jnp.vdot(search, image), 1e-30)
+        length = squared / jnp.maximum(inner(search, image), 1e-30)
         x, residual = x + length * search, residual - length * image
         scaled = preconditioner(residual)
-        new = jnp.vdot(residual, scaled)
-        return x, residual, scaled + new / jnp.maximum(inner, 1e-30) * search, new
+        new = inner(residual, scaled)
+        return x, residual, scaled + new / jnp.maximum(squared, 1e-30) * search, new
 
     scaled = preconditioner(right)
-    state = jnp.zeros_like(right), right, scaled, jnp.vdot(right, scaled)
+    state = jnp.zeros_like(right), right, scaled, inner(right, scaled)
     return jax.lax.fori_loop(0, iterations, step, state)[0]
 
 

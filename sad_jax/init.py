@@ -66,7 +66,7 @@ def init_sites(image: jax.Array | np.ndarray, num_sites: int, *, key: jax.Array)
     return Sites(
         position=position,
         log_tau=5 + 2 * edges[row, column] ** 0.25,
-        radius=jnp.full(num_sites, RADIUS),
+        radius=jnp.full(num_sites, RADIUS, jnp.float32),  # a weak type would compile steps twice
         color=image[row, column],
         direction=jnp.tile(jnp.asarray([[1.0, 0.0]]), (num_sites, 1)),
         log_aniso=jnp.zeros(num_sites),

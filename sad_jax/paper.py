@@ -23,6 +23,7 @@ from sad_jax.config import FitConfig
 from sad_jax.init import init_sites
 from sad_jax.losses import Target
 from sad_jax.optim import paper_optimizer
+from sad_jax.recipe import Recipe
 from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, run_adam
@@ -35,7 +36,6 @@ EXACT_EVERY = 100
 MAX_SHARE = 0.95  # that one event splits or prunes
 GROWTH = 1.25  # most sites there may be at once, over those at the start
 INITIAL_SITES = 128_000
-PIXELS_PER_INITIAL_SITE = 3  # about the published start on a Kodak picture
 
 
 class Schedule:
@@ -85,27 +85,17 @@ class Schedule:
         return alive, most
 
 
-class PaperRecipe:
-    """The published recipe on one picture; ``fit`` drives it.
+class PaperRecipe(Recipe):
+    """The published recipe."""
 
-    Args:
-      image: float32[H, W, C].
-      target: the same and its weights, laid out in cells.
-      canvas: the picture's canvas.
-      config: the settings.
-    """
+    default_steps = STEPS
+    most_initial_sites = INITIAL_SITES
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
-        self.image, self.target, self.canvas = image, target, canvas
-        self.budget = config.budget(canvas)
-        self.steps = config.steps or STEPS
-        pixels = canvas[0] * canvas[1]
-        initial = min(INITIAL_SITES, max(1, pixels // PIXELS_PER_INITIAL_SITE))
-        self.initial = max(config.initial_sites or initial, self.budget)
+        super().__init__(image, target, canvas, config)
         self.schedule = Schedule(self.initial, self.budget, self.steps)
 
     def start(self, key: jax.Array) -> FitState:
-        """The state before the first step."""
         start_key, list_key, key = jax.random.split(key, 3)
         free = self.schedule.capacity - self.initial
         sites = jax.tree.map(
@@ -130,14 +120,13 @@ class PaperRecipe:
         count = min(SPLIT_EVERY - step % SPLIT_EVERY, self.steps - step)
         state = run_adam(state, self.target, jnp.int32(count), jnp.float32(self.steps))
         step += count
-        if step < self.schedule.end or step == self.schedule.end < self.steps:
+        if step <= self.schedule.end and step < self.steps:
             return self._control(state, step)
         if step % EXACT_EVERY == 0 or step == self.steps:
             return state.replace(lists=find_candidates(state.sites, self.canvas))
         return state
 
     def finish(self, state: FitState) -> Sites:
-        """The sites to store: those alive, at most the budget."""
         alive = np.array(state.alive)
         excess = int(alive.sum()) - self.budget
         if excess > 0:  # only a run that was cut short
@@ -164,9 +153,6 @@ class PaperRecipe:
         return state.replace(
             sites=sites,
             alive=jnp.asarray(alive),
-            lists=_write_home(state.lists, sites),
+            lists=write_home(state.lists, sites),
             optimizer=jax.tree.map(jnp.asarray, optimizer),
         )
-
-
-_write_home = jax.jit(write_home)

@@ -95,11 +95,11 @@ def test_the_same_key_gives_the_same_lists_and_another_one_others(make_sites):
 
 
 def test_propagation_of_a_batch_equals_that_of_each(make_sites):
-    batch = [make_sites(20, seed=seed) for seed in range(2)]
+    batch = [make_sites(40, seed=seed) for seed in range(2)]
     keys = jax.random.split(jax.random.key(0), 2)
 
     def run(sites, key):
-        lists = sad.seed_candidates(sites, (12, 16), key=key, k=2)
+        lists = sad.seed_candidates(sites, (12, 16), key=key)
         return sad.propagate(lists, sites, key=key)
 
     together = jax.jit(jax.vmap(run))(jax.tree.map(lambda *leaves: np.stack(leaves), *batch), keys)

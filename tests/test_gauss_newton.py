@@ -93,12 +93,15 @@ def test_small_systems_are_solved_as_by_numpy():
     close(found, geometry)
 
 
-def test_systems_that_rounding_has_made_indefinite_have_finite_solutions():
-    matrix = np.full((6, 6, 2), 1e6, np.float32)
-    matrix[3, 3] -= 10
-    found = jax.jit(gn.cholesky_solve)(
-        matrix, np.full((6, 2), 1e-3, np.float32), np.ones((6, 2), np.float32)
-    )
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_systems_that_rounding_has_made_indefinite_have_finite_solutions(scale):
+    """Blocks of rank one less a little, with next to nothing on the diagonal, or nothing at all."""
+    geometry = np.full((6, 6, 3), scale, np.float32)
+    geometry[3, 3] *= 1 - 1e-5
+    blocks = gn.Blocks(geometry, np.zeros((6, 2, 3), np.float32), np.zeros(3, np.float32))
+    blocks = jax.tree.map(lambda leaf: leaf * np.asarray([1, 1, 0], np.float32), blocks)
+    added = np.asarray(1e-6 * blocks.diagonal + gn.FLOOR)
+    found = jax.jit(gn.solve_blocks)(blocks, added, np.ones((8, 3), np.float32))
     assert np.isfinite(found).all()
 
 
@@ -121,9 +124,9 @@ def test_conjugate_gradients_end_at_the_solution():
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("damping", [0.03, 1e4])
+@pytest.mark.parametrize("damping", [0.03, 30.0])
 def test_a_step_is_the_dense_solution_within_the_caps(make_problem, damping):
-    """(J'VJ + damping D + floor) x = J'Ve; the picture's own step, with enough iterations."""
+    """(J'VJ + damping D + floor) x = J'Ve, in enough iterations; then sites are clamped."""
     problem = make_problem(*CASES[1])
     _, sites, _, target = problem.arguments
     rows, n = problem.parameters.shape
@@ -132,7 +135,7 @@ def test_a_step_is_the_dense_solution_within_the_caps(make_problem, damping):
     diagonal = damping * np.diag(dense) + gn.FLOOR
     solution = np.linalg.solve(dense + np.diag(diagonal), right.ravel()).reshape(rows, n)
     cap = np.asarray([*gn.STEP_CAP, *[gn.COLOR_CAP] * problem.channels])[:, None]
-    assert (np.abs(solution) > cap).any() == (damping < 1)  # one case is capped, one is not
+    assert 0 < np.mean(np.abs(solution) > cap) < 0.5  # some entries meet their caps
 
     state = make_state(sites, problem.lists)
     moved = step_gauss_newton(state, target, jnp.asarray(damping), iterations=200, new_blocks=True)
@@ -143,7 +146,7 @@ def test_a_step_is_the_dense_solution_within_the_caps(make_problem, damping):
     turned = direction + step[4][:, None] * np.stack([-direction[:, 1], direction[:, 0]], -1)
     expected = sites.replace(
         position=sites.position + step[:2].T,
-        log_tau=sites.log_tau + step[2],
+        log_tau=np.minimum(sites.log_tau + step[2], np.log(gn.SHARPEST * problem.grid.size)),
         radius=sites.radius + step[3],
         direction=turned,
         log_aniso=sites.log_aniso + step[5],
@@ -176,7 +179,8 @@ def smooth(make_sites):
     sites = make_sites(9, shape=shape)
     radius = np.array(sites.radius)
     radius[3] = PARKED_RADIUS
-    sites = jax.tree.map(jnp.asarray, sites.replace(radius=radius))
+    log_tau = np.minimum(sites.log_tau, np.float32(5))  # below the sharpest
+    sites = jax.tree.map(jnp.asarray, sites.replace(radius=radius, log_tau=log_tau))
     lists = sad.find_candidates(sites, shape, k=4)
     ids = jnp.where(lists.ids == 5, 0, lists.ids)
     lists = lists.replace(ids=ids)

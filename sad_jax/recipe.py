@@ -1,0 +1,49 @@
+"""What ``fit`` asks of a recipe: how a fit starts, goes on and ends."""
+
+from __future__ import annotations
+
+import abc
+
+import jax
+import numpy as np
+
+from sad_jax.canvas import Canvas
+from sad_jax.config import FitConfig
+from sad_jax.losses import Target
+from sad_jax.sites import Sites
+from sad_jax.train import FitState
+
+
+class Recipe(abc.ABC):
+    """A recipe on one picture; ``fit`` drives it.
+
+    Args:
+      image: float32[H, W, C].
+      target: the same and its weights, laid out in cells.
+      canvas: the picture's canvas.
+      config: the settings.
+    """
+
+    default_steps: int
+    most_initial_sites: int | None = None  # unless the settings ask for more
+    pixels_per_initial_site = 3  # about the published start on a Kodak picture
+
+    def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
+        self.image, self.target, self.canvas = image, target, canvas
+        self.budget = config.budget(canvas)
+        self.steps = config.steps or self.default_steps
+        usual = max(1, canvas[0] * canvas[1] // self.pixels_per_initial_site)
+        usual = min(usual, self.most_initial_sites or usual)
+        self.initial = max(config.initial_sites or usual, self.budget)
+
+    @abc.abstractmethod
+    def start(self, key: jax.Array) -> FitState:
+        """The state before the first step."""
+
+    @abc.abstractmethod
+    def advance(self, state: FitState, progress: float) -> FitState:
+        """Some steps further; ``progress`` is the share of the run that is done, 0 to 1."""
+
+    @abc.abstractmethod
+    def finish(self, state: FitState) -> Sites:
+        """The sites to store: those alive, at most the budget."""
