@@ -17,7 +17,7 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.canvas import Canvas
-from sad_jax.cells import Grid
+from sad_jax.cells import Grid, map_blocks
 from sad_jax.score import Rows
 from sad_jax.sites import Sites, hilbert_index
 
@@ -236,7 +236,7 @@ def _merge_into(
         x, y = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
         return merge(rows, ids, x, y, lists.k)
 
-    blocks = jax.lax.map(block, (jnp.arange(grid.blocks), grid.corners()))
+    blocks = map_blocks(block, (jnp.arange(grid.blocks), grid.corners()))
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape))
 
 
