@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sad_jax import density
 from sad_jax.gauss_newton import FLOOR, Blocks, conjugate_gradients
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side
@@ -30,7 +29,7 @@ THINNING_END = 0.6  # of the run: the budget is reached
 STAGES = 12
 DAMPING = (1.0, 0.1)  # at the start and at the end
 ITERATIONS = 5  # of conjugate gradients a step
-BLOCKS_EVERY = 3  # steps between two computations of the preconditioner
+BLOCKS_EVERY = 3  # steps at which the preconditioner is computed, besides those with new lists
 LISTS_EVERY = 2  # steps between two searches of the lists,
 EAGER_LISTS = (0.1, 0.9)  # but at every step before and after these parts of the run
 COLOR_ITERATIONS = 20
@@ -57,20 +56,20 @@ class FastRecipe(Recipe):
     def advance(self, state: FitState, progress: float) -> FitState:
         """One step, thinning and searching lists before it where it is time."""
         step = int(state.step)
-        thinned = self._thin(state, self._goal(progress))
+        current = self.thin(state, self._goal(progress))
         eager = not EAGER_LISTS[0] <= progress < EAGER_LISTS[1]
-        if step and (thinned is not state or eager or step % LISTS_EVERY == 0):
-            thinned = thinned.replace(lists=find_candidates(thinned.sites, self.canvas))
+        if step and current is state and (eager or step % LISTS_EVERY == 0):
+            current = state.replace(lists=find_candidates(state.sites, self.canvas))
         return step_gauss_newton(
-            thinned,
+            current,
             self.target,
             jnp.float32(DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress),
             iterations=ITERATIONS,
-            new_blocks=thinned is not state or step % BLOCKS_EVERY == 0,
+            new_blocks=current is not state or step % BLOCKS_EVERY == 0,
         )
 
     def finish(self, state: FitState) -> Sites:
-        state = self._thin(state, self.budget)
+        state = self.thin(state, self.budget)
         alive = np.flatnonzero(np.asarray(state.alive))
         sites = jax.tree.map(lambda a: a[alive], state.sites)
         lists = find_candidates(sites, self.canvas)
@@ -80,18 +79,6 @@ class FastRecipe(Recipe):
         """How many sites there may be now."""
         stage = min(int(progress / THINNING_END * STAGES), STAGES) / STAGES
         return round(self.initial * (self.budget / self.initial) ** stage)
-
-    def _thin(self, state: FitState, goal: int) -> FitState:
-        """Takes the cheapest sites out until ``goal`` are left; else the very same state."""
-        alive = np.array(state.alive)
-        excess = int(alive.sum()) - goal
-        if excess <= 0:
-            return state
-        stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
-        gone = density.cheapest(stats, alive, excess)
-        alive[gone] = False
-        sites = jax.tree.map(jnp.asarray, density.park(state.sites, gone))
-        return state.replace(sites=sites, alive=jnp.asarray(alive))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -127,12 +127,8 @@ class PaperRecipe(Recipe):
         return state
 
     def finish(self, state: FitState) -> Sites:
-        alive = np.array(state.alive)
-        excess = int(alive.sum()) - self.budget
-        if excess > 0:  # only a run that was cut short
-            stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
-            alive[density.cheapest(stats, alive, excess)] = False
-        return jax.tree.map(lambda a: a[np.flatnonzero(alive)], state.sites)
+        state = self.thin(state, self.budget)  # only a run that was cut short has too many
+        return jax.tree.map(lambda a: a[np.flatnonzero(state.alive)], state.sites)
 
     def _control(self, state: FitState, step: int) -> FitState:
         """Prunes and splits, and offers the children to the lists of their cells."""
