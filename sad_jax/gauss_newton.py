@@ -24,7 +24,7 @@ from sad_jax import score as formula
 from sad_jax.losses import Curvature
 from sad_jax.sites import Sites
 
-GEOMETRY = 6
+GEOMETRY = formula.PHI  # parameters
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 STEP_CAP = (1.0, 1.0, 0.5, 0.5, 0.3, 0.3)  # px, px, log_tau, px, radians, log_aniso
 COLOR_CAP = 0.15

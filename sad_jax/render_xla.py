@@ -28,7 +28,7 @@ def site_table(sites: Sites, size: int) -> jax.Array:
 
 def split_table(table: jax.Array) -> tuple[Rows, jax.Array]:
     """Undoes ``site_table``, also after a gather: Rows, and colours with the channel first."""
-    return Rows(*table[:7]), table[7:]
+    return Rows(*table[: len(Rows._fields)]), table[len(Rows._fields) :]
 
 
 def blend(weights: jax.Array, colors: jax.Array) -> jax.Array:

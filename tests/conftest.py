@@ -1,5 +1,6 @@
 """What several tests share: random sites, and the model written out in float64 numpy."""
 
+from collections import Counter
 from functools import cached_property
 from pathlib import Path
 
@@ -242,3 +243,17 @@ def assert_same():
                 assert a @ b >= (1 - tolerance) * np.linalg.norm(a) * norm
 
     return check
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """How often each function has been compiled, by name; it counts on."""
+    count = Counter()
+
+    def hear(event: str, duration_secs: float, **details) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            count[details.get("fun_name")] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    yield count
+    jax.monitoring.unregister_event_duration_listener(hear)

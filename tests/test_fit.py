@@ -4,7 +4,6 @@ import importlib
 import json
 import subprocess
 import sys
-from collections import Counter
 
 import jax
 import numpy as np
@@ -26,20 +25,6 @@ def photo() -> np.ndarray:
     disc = 1 / (1 + np.exp(np.hypot(x - 12, y - 7) - 5))
     ramp = x / SHAPE[1]
     return np.stack([disc, 0.3 + 0.5 * ramp, 1 - 0.8 * disc * ramp], -1).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    """How often each function has been compiled, by name; it counts on."""
-    count = Counter()
-
-    def hear(event: str, duration_secs: float, **details) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            count[details.get("fun_name")] += 1
-
-    jax.monitoring.register_event_duration_secs_listener(hear)
-    yield count
-    jax.monitoring.unregister_event_duration_listener(hear)
 
 
 @pytest.fixture(scope="module")
