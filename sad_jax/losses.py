@@ -19,7 +19,8 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
-from sad_jax.render_xla import Pixel, blend, pull_back, site_gradient, sum_over_pixels
+from sad_jax.passes import site_gradient, sum_over_pixels
+from sad_jax.score import Pixel, dot, pull_back
 from sad_jax.sites import Sites
 
 
@@ -27,17 +28,30 @@ class Target(flax.struct.PyTreeNode):
     """The picture to fit, laid out in blocks of cells.
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
-    the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C.
+    the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    ``implementation``, ``deterministic`` (static): of all passes that compare with it.
     """
 
     image: jax.Array
     weight: jax.Array
     scale: jax.Array
     values: jax.Array
+    implementation: str | None = flax.struct.field(pytree_node=False, default=None)
+    deterministic: bool = flax.struct.field(pytree_node=False, default=False)
 
 
-def make_target(grid: Grid, image: jax.Array, weight: jax.Array | None = None) -> Target:
-    """Lays out float[H, W, C] and weights float[H, W] (all one if None)."""
+def make_target(
+    grid: Grid,
+    image: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    implementation: str | None = None,
+    deterministic: bool = False,
+) -> Target:
+    """Lays out float[H, W, C] and weights float[H, W] (all one if None).
+
+    ``implementation`` and ``deterministic`` are those of ``passes.sum_over_pixels``.
+    """
     height, width, channels = image.shape
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
     return Target(
@@ -45,6 +59,8 @@ def make_target(grid: Grid, image: jax.Array, weight: jax.Array | None = None) -
         weight=grid.split_image(weight[..., None]),
         scale=jnp.asarray(1 / (height * width), image.dtype),
         values=jnp.sum(weight) * channels,
+        implementation=implementation,
+        deterministic=deterministic,
     )
 
 
@@ -59,6 +75,15 @@ class Curvature(NamedTuple):
     color: jax.Array
 
 
+def compare(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
+) -> jax.Array:
+    """``sum_over_pixels`` of callbacks (Pixel, image of C channels, (weight,)), as ``target`` says."""
+    pictures = target.image, target.weight
+    options |= {"implementation": target.implementation, "deterministic": target.deterministic}
+    return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
+
+
 def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[jax.Array, Sites]:
     """Mean squared error over the weighted values, and dL/d sites."""
     mse, sums = gradient_sums(grid, sites, ids, target)
@@ -69,15 +94,15 @@ def gradient_sums(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target
 ) -> tuple[jax.Array, jax.Array]:
     """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
-
-    def slots(pixel: Pixel, image, weight):
-        error = pixel.color - image
-        energy = pixel.weights * jnp.sum(weight * error * error, 0)
-        return jnp.concatenate([pull_back(pixel, weight * error), energy[None]])
-
-    entries = formula.PHI + sites.channels + 1
-    sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    sums = compare(grid, sites, ids, target, formula.PHI + sites.channels + 1, _error_slots)
     return jnp.sum(sums[-1]) / target.values, sums[:-1]
+
+
+def _error_slots(pixel: Pixel, image, weight) -> list[jax.Array]:
+    """sum v J'e of a slot, and its share of the energy v |e|^2."""
+    error = [color - value for color, value in zip(pixel.color, image, strict=True)]
+    weighted = [weight[0] * e for e in error]
+    return [*pull_back(pixel, weighted), pixel.weights * dot(weighted, error)]
 
 
 def gradient_and_curvature(
@@ -91,54 +116,48 @@ def gradient_and_curvature(
     Returns:
       The mean squared error, the gradient [6 + C, N] and the curvature, both in (phi, colour).
     """
-    channels, upper = sites.channels, np.triu_indices(formula.PHI)
-    pairs = list(zip(*map(list, upper), strict=True))
-
-    def slots(pixel: Pixel, image, weight):
-        error = pixel.color - image
-        energy = pixel.weights * jnp.sum(weight * error * error, 0)
-        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
-        contrast = pixel.colors - pixel.color[:, None]
-        squared = weight * pixel.weights * pixel.weights
-        both = squared * jnp.sum(contrast * contrast, 0)
-        scaled = [both * entry for entry in entries]
-        return jnp.concatenate(
-            [
-                pull_back(pixel, weight * error),
-                jnp.stack([scaled[i] * entries[j] for i, j in pairs]),
-                jnp.concatenate([(squared * contrast) * entry for entry in entries]),
-                squared[None],
-                energy[None],
-            ]
-        )
-
-    first = formula.PHI + channels
-    entries = first + len(pairs) + formula.PHI * channels + 2
-    sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
+    ends = np.cumsum([formula.PHI + channels, 1, len(rows), formula.PHI * channels, 1])
+    sums = compare(grid, sites, ids, target, int(ends[-1]), _curvature_slots)
+    gradients, energy, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
     geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
-    geometry = geometry.at[upper].set(sums[first : first + len(pairs)])
-    geometry = geometry.at[upper[::-1]].set(sums[first : first + len(pairs)])
-    mixed = sums[first + len(pairs) : -2].reshape(formula.PHI, channels, -1)
-    mse = jnp.sum(sums[-1]) / target.values
-    return mse, sums[:first], Curvature(geometry, mixed, sums[-2])
+    geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
+    mixed = mixed.reshape(formula.PHI, channels, -1)
+    return jnp.sum(energy) / target.values, gradients, Curvature(geometry, mixed, color)
+
+
+def _curvature_slots(pixel: Pixel, image, weight) -> list[jax.Array]:
+    """``_error_slots``, then v J'J: the upper triangle of geometry, mixed, and one for colours."""
+    entries = formula.phi(pixel.rows, pixel.x, pixel.y)
+    contrast = pixel.contrast
+    squared = weight[0] * pixel.weights * pixel.weights
+    both = squared * dot(contrast, contrast)
+    scaled = [both * entry for entry in entries]
+    return [
+        *_error_slots(pixel, image, weight),
+        *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
+        *(squared * c * entry for entry in entries for c in contrast),
+        squared,
+    ]
 
 
 def curvature_product(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target, vector: jax.Array
 ) -> jax.Array:
     """J'VJ times a vector [6 + C, N], both in (phi, colour): the whole Gauss-Newton matrix."""
+    options = {"attached": vector, "blended": _change_of_color}
+    return compare(grid, sites, ids, target, len(vector), _pull_blended_back, **options)
 
-    def slots(pixel: Pixel, image, weight):
-        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
-        geometry, color = pixel.attached[: formula.PHI], pixel.attached[formula.PHI :]
-        logit = sum(e * v for e, v in zip(entries, geometry, strict=True))
-        contrast = pixel.colors - pixel.color[:, None]
-        change = jnp.sum(pixel.weights * (logit * contrast + color), axis=1)
-        return pull_back(pixel, weight * change)
 
-    return sum_over_pixels(
-        grid, sites, ids, len(vector), slots, target.image, target.weight, attached=vector
-    )
+def _change_of_color(pixel: Pixel, image, weight) -> list[jax.Array]:
+    """What a step ``attached`` of one site does to the pixel's colour, over the site's weight."""
+    geometry, color = pixel.attached[: formula.PHI], pixel.attached[formula.PHI :]
+    logit = dot(formula.phi(pixel.rows, pixel.x, pixel.y), geometry)
+    return [logit * contrast + own for contrast, own in zip(pixel.contrast, color, strict=True)]
+
+
+def _pull_blended_back(pixel: Pixel, image, weight) -> list[jax.Array]:
+    return pull_back(pixel, [weight[0] * change for change in pixel.blended])
 
 
 def color_product(
@@ -147,19 +166,18 @@ def color_product(
     """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
 
     def slots(pixel: Pixel, image, weight):
-        return pixel.weights * (weight * blend(pixel.weights, pixel.attached))[:, None]
+        return [pixel.weights * (weight[0] * value) for value in pixel.blended]
 
-    return sum_over_pixels(
-        grid, sites, ids, len(colors), slots, target.image, target.weight, attached=colors
-    )
+    options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
+    return compare(grid, sites, ids, target, len(colors), slots, **options)
 
 
 def color_right_side(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
     """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
 
     def slots(pixel: Pixel, image, weight):
-        color = pixel.weights * (weight * (image - pixel.color))[:, None]
-        return jnp.concatenate([color, (weight * pixel.weights * pixel.weights)[None]])
+        scaled = weight[0] * pixel.weights
+        error = [value - color for value, color in zip(image, pixel.color, strict=True)]
+        return [*(scaled * e for e in error), scaled * pixel.weights]
 
-    entries = sites.channels + 1
-    return sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    return compare(grid, sites, ids, target, sites.channels + 1, slots)
