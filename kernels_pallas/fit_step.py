@@ -19,9 +19,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kernels_pallas.blend import Work, pixels_of, softmax
+from kernels_pallas.blend import OWN, Work, pixels_of, softmax
 from kernels_pallas.config import Launch
 from kernels_pallas.reduce import add_up
+from sad_jax.score import Rows
 
 LARGEST = 2**31  # bytes of slot sums that may exist at once
 
@@ -123,5 +124,7 @@ def weighted_sums(work: Work, read, places, states, blended, here) -> list[tuple
         ]
 
     zero = jnp.zeros(work.lanes, work.table.dtype)
-    empty = (zero,) * work.channels
+    nobody = Rows(*[zero] * OWN), (zero,) * work.channels, (zero,) * (len(work.table) - OWN)
+    view = pixels_of(states[:1], places[:1], nobody, [()])[0]
+    empty = (zero,) * len(blended(view, *here[0]))
     return jax.lax.fori_loop(0, work.k, add, [empty] * len(places))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.cells import Grid
-from sad_jax.losses import Target, compare
+from sad_jax.losses import Target, compare, effective_weight, errors
 from sad_jax.score import Pixel, dot
 from sad_jax.sites import LOG_ANISO_RANGE, PARKED_RADIUS, RADIUS_RANGE, Sites
 
@@ -42,7 +42,7 @@ class Statistics(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def _sums(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
     def slots(pixel: Pixel, image, weight):
-        error = [color - value for color, value in zip(pixel.color, image, strict=True)]
+        error = errors(pixel, image)
         squared = dot(error, error)
         rest = jnp.maximum(1 - pixel.weights, 1 - ALONE)
         without = [e - pixel.weights / rest * c for e, c in zip(error, pixel.contrast, strict=True)]
@@ -51,7 +51,8 @@ def _sums(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array
         x, y = pixel.x - pixel.rows.x, pixel.y - pixel.rows.y
         moments = [energy, energy * x, energy * y]
         moments += [energy * x * x, energy * x * y, energy * y * y]
-        return [weight[0] * value for value in (pixel.weights, removal, *moments)]
+        counts = effective_weight(pixel, image, weight, target.loss)
+        return [counts * value for value in (pixel.weights, removal, *moments)]
 
     return compare(grid, sites, ids, target, 8, slots)
 
@@ -144,3 +145,12 @@ def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):
         return edited
 
     return jax.tree.map(clear, optimizer_state)
+
+
+def keep_rows(optimizer_state, ids: np.ndarray, capacity: int):
+    """Keeps only the rows ``ids`` of everything in the optimiser's state that has a row a site."""
+
+    def keep(leaf):
+        return leaf if leaf.ndim == 0 or leaf.shape[0] != capacity else leaf[ids]
+
+    return jax.tree.map(keep, optimizer_state)

@@ -1,15 +1,21 @@
 """What a fit minimises, and the sums over pixels that its optimisers need.
 
-The loss is the weighted squared error, summed over channels and averaged over pixels,
+The loss is a weighted function of the squared error, averaged over pixels,
 
-    L = sum_x v(x) |c(x) - target(x)|^2 / sum_x 1,
+    L = sum_x v(x) rho(|e(x)|^2) / sum_x 1,        e = c - target, summed over channels,
 
-with v = 1, a mask, or any weights >= 0. Its gradient and its Gauss-Newton curvature are gathered in
-one pass over the cells, in the basis (phi, colour) of ``score.py``.
+with v = 1, a mask, or any weights >= 0. rho(s) = s is least squares. A robust rho grows more
+slowly; it is minimised by reweighting (Holland and Welsch 1977): as rho is concave, L lies below
+the weighted least squares with the weights v rho'(|e|^2) of the moment, and touches it there. So
+every sum below is that of least squares with these weights; the gradient is exact. Gradient and
+Gauss-Newton curvature are gathered in one pass over the cells, in the basis (phi, colour) of
+``score.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import flax.struct
@@ -23,19 +29,28 @@ from sad_jax.passes import site_gradient, sum_over_pixels
 from sad_jax.score import Pixel, dot, pull_back
 from sad_jax.sites import Sites
 
+HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
+SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
+    "squared": jnp.ones_like,
+    "huber": lambda s: HUBER_WIDTH * jax.lax.rsqrt(jnp.maximum(s, HUBER_WIDTH**2)),
+    "cauchy": lambda s: 1 / (1 + s / HUBER_WIDTH**2),
+}
+
 
 class Target(flax.struct.PyTreeNode):
     """The picture to fit, laid out in blocks of cells.
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
     the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
-    ``implementation``, ``deterministic`` (static): of all passes that compare with it.
+    ``loss`` (static): a key of ``SLOPES``; ``implementation``, ``deterministic`` (static): of all
+    passes that compare with it.
     """
 
     image: jax.Array
     weight: jax.Array
     scale: jax.Array
     values: jax.Array
+    loss: str = flax.struct.field(pytree_node=False, default="squared")
     implementation: str | None = flax.struct.field(pytree_node=False, default=None)
     deterministic: bool = flax.struct.field(pytree_node=False, default=False)
 
@@ -45,12 +60,14 @@ def make_target(
     image: jax.Array,
     weight: jax.Array | None = None,
     *,
+    loss: str = "squared",
     implementation: str | None = None,
     deterministic: bool = False,
 ) -> Target:
     """Lays out float[H, W, C] and weights float[H, W] (all one if None).
 
-    ``implementation`` and ``deterministic`` are those of ``passes.sum_over_pixels``.
+    ``loss`` is a key of ``SLOPES``; ``implementation`` and ``deterministic`` are those of
+    ``passes.sum_over_pixels``.
     """
     height, width, channels = image.shape
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
@@ -59,6 +76,7 @@ def make_target(
         weight=grid.split_image(weight[..., None]),
         scale=jnp.asarray(1 / (height * width), image.dtype),
         values=jnp.sum(weight) * channels,
+        loss=loss,
         implementation=implementation,
         deterministic=deterministic,
     )
@@ -78,7 +96,7 @@ class Curvature(NamedTuple):
 def compare(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
 ) -> jax.Array:
-    """``sum_over_pixels`` of callbacks (Pixel, image of C channels, (weight,)), as ``target`` says."""
+    """``sum_over_pixels`` of callbacks (Pixel, image's C channels, (weight,)), as ``target`` says."""
     pictures = target.image, target.weight
     options |= {"implementation": target.implementation, "deterministic": target.deterministic}
     return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
@@ -94,15 +112,27 @@ def gradient_sums(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target
 ) -> tuple[jax.Array, jax.Array]:
     """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
-    sums = compare(grid, sites, ids, target, formula.PHI + sites.channels + 1, _error_slots)
+    slots = partial(_error_slots, loss=target.loss)
+    sums = compare(grid, sites, ids, target, formula.PHI + sites.channels + 1, slots)
     return jnp.sum(sums[-1]) / target.values, sums[:-1]
 
 
-def _error_slots(pixel: Pixel, image, weight) -> list[jax.Array]:
-    """sum v J'e of a slot, and its share of the energy v |e|^2."""
-    error = [color - value for color, value in zip(pixel.color, image, strict=True)]
-    weighted = [weight[0] * e for e in error]
-    return [*pull_back(pixel, weighted), pixel.weights * dot(weighted, error)]
+def errors(pixel: Pixel, image) -> list[jax.Array]:
+    """e = c - target, C channels."""
+    return [color - value for color, value in zip(pixel.color, image, strict=True)]
+
+
+def effective_weight(pixel: Pixel, image, weight, loss: str) -> jax.Array:
+    """v rho'(|e|^2): what the pixel weighs in the sums."""
+    error = errors(pixel, image)
+    return weight[0] * SLOPES[loss](dot(error, error))
+
+
+def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """sum v rho' J'e of a slot, and its share of the energy v |e|^2."""
+    error = errors(pixel, image)
+    weighted = [effective_weight(pixel, image, weight, loss) * e for e in error]
+    return [*pull_back(pixel, weighted), pixel.weights * weight[0] * dot(error, error)]
 
 
 def gradient_and_curvature(
@@ -118,7 +148,8 @@ def gradient_and_curvature(
     """
     channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
     ends = np.cumsum([formula.PHI + channels, 1, len(rows), formula.PHI * channels, 1])
-    sums = compare(grid, sites, ids, target, int(ends[-1]), _curvature_slots)
+    slots = partial(_curvature_slots, loss=target.loss)
+    sums = compare(grid, sites, ids, target, int(ends[-1]), slots)
     gradients, energy, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
     geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
     geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
@@ -126,38 +157,54 @@ def gradient_and_curvature(
     return jnp.sum(energy) / target.values, gradients, Curvature(geometry, mixed, color)
 
 
-def _curvature_slots(pixel: Pixel, image, weight) -> list[jax.Array]:
-    """``_error_slots``, then v J'J: the upper triangle of geometry, mixed, and one for colours."""
+def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """``_error_slots``, then v rho' J'J: upper triangle of geometry, mixed, one for colours."""
     entries = formula.phi(pixel.rows, pixel.x, pixel.y)
     contrast = pixel.contrast
-    squared = weight[0] * pixel.weights * pixel.weights
+    squared = effective_weight(pixel, image, weight, loss) * pixel.weights * pixel.weights
     both = squared * dot(contrast, contrast)
     scaled = [both * entry for entry in entries]
     return [
-        *_error_slots(pixel, image, weight),
+        *_error_slots(pixel, image, weight, loss=loss),
         *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
         *(squared * c * entry for entry in entries for c in contrast),
         squared,
     ]
 
 
-def curvature_product(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vector: jax.Array
+def curvature_gram(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vectors: jax.Array
 ) -> jax.Array:
-    """J'VJ times a vector [6 + C, N], both in (phi, colour): the whole Gauss-Newton matrix."""
-    options = {"attached": vector, "blended": _change_of_color}
-    return compare(grid, sites, ids, target, len(vector), _pull_blended_back, **options)
+    """v_i' J'VJ v_j for M vectors [M, 6 + C, N] in (phi, colour) -> [M, M], in one pass.
+
+    A pixel's share is v (J v_i).(J v_j), the changes of its colour; each site of its list is given
+    the part w of it, so that all sites together have it once.
+    """
+    count, length, _ = vectors.shape
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+
+    def blended(pixel: Pixel, image, weight):
+        parts = [pixel.attached[i * length : (i + 1) * length] for i in range(count)]
+        return [channel for part in parts for channel in _change_of_color(pixel, part)]
+
+    def slots(pixel: Pixel, image, weight):
+        share = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        channels = len(pixel.color)
+        changes = [pixel.blended[i * channels : (i + 1) * channels] for i in range(count)]
+        return [share * dot(changes[i], changes[j]) for i, j in pairs]
+
+    options = {"attached": vectors.reshape(count * length, -1), "blended": blended}
+    sums = jnp.sum(compare(grid, sites, ids, target, len(pairs), slots, **options), axis=1)
+    rows, columns = np.asarray(pairs).T
+    gram = jnp.zeros((count, count), sums.dtype)
+    return gram.at[rows, columns].set(sums).at[columns, rows].set(sums)
 
 
-def _change_of_color(pixel: Pixel, image, weight) -> list[jax.Array]:
-    """What a step ``attached`` of one site does to the pixel's colour, over the site's weight."""
-    geometry, color = pixel.attached[: formula.PHI], pixel.attached[formula.PHI :]
-    logit = dot(formula.phi(pixel.rows, pixel.x, pixel.y), geometry)
-    return [logit * contrast + own for contrast, own in zip(pixel.contrast, color, strict=True)]
-
-
-def _pull_blended_back(pixel: Pixel, image, weight) -> list[jax.Array]:
-    return pull_back(pixel, [weight[0] * change for change in pixel.blended])
+def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:
+    """What a step of one site does to the pixel's colour, over the site's weight."""
+    logit = dot(formula.phi(pixel.rows, pixel.x, pixel.y), vector[: formula.PHI])
+    own = vector[formula.PHI :]
+    return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
 
 
 def color_product(
@@ -166,7 +213,8 @@ def color_product(
     """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
 
     def slots(pixel: Pixel, image, weight):
-        return [pixel.weights * (weight[0] * value) for value in pixel.blended]
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [scaled * value for value in pixel.blended]
 
     options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
     return compare(grid, sites, ids, target, len(colors), slots, **options)
@@ -176,8 +224,7 @@ def color_right_side(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -
     """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
 
     def slots(pixel: Pixel, image, weight):
-        scaled = weight[0] * pixel.weights
-        error = [value - color for value, color in zip(image, pixel.color, strict=True)]
-        return [*(scaled * e for e in error), scaled * pixel.weights]
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [*(-scaled * e for e in errors(pixel, image)), scaled * pixel.weights]
 
     return compare(grid, sites, ids, target, sites.channels + 1, slots)
