@@ -133,10 +133,11 @@ def _curvature_slots(pixel: Pixel, image, weight) -> list[jax.Array]:
     squared = weight[0] * pixel.weights * pixel.weights
     both = squared * dot(contrast, contrast)
     scaled = [both * entry for entry in entries]
+    mixed = [squared * c for c in contrast]
     return [
         *_error_slots(pixel, image, weight),
         *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
-        *(squared * c * entry for entry in entries for c in contrast),
+        *(pull * entry for entry in entries for pull in mixed),
         squared,
     ]
 
