@@ -1,12 +1,11 @@
 """Compiles every kernel for an H200 on a machine without a GPU: registers, spills, seconds.
 
-    .ci/compile_h200                                             # the tests of marker h200
-    PYTHONPATH=.aot python -m experiments.gpu_compile [--json FILE]
+    .ci/compile_h200          # the tests of marker h200: nothing spills
+    .ci/compile_h200 table    # this table, into experiments/results/kernels.json
 
 XLA's GPU compiler runs without a device when it is given a description of one. That checks the
-kernels' lowering and code generation; it does not run them. ``.aot`` holds the wheel
-``jax-cuda13-pjrt`` of the very version of jax in use, beside the environment, not in it;
-``.ci/compile_h200`` puts it there. ``ptxas`` on PATH tells registers and spills.
+kernels' lowering and code generation; it does not run them. The script puts what is needed, the
+CUDA plugin of the very version of jax in use and ``ptxas``, beside the environment.
 """
 
 from __future__ import annotations
@@ -25,12 +24,6 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-DUMP = Path(tempfile.mkdtemp(prefix="xla_dump_"))
-if __name__ == "__main__":  # XLA reads its flags once, at the first use
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    flags = f"--xla_dump_to={DUMP} --xla_dump_emitter_re=.*"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
-
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
@@ -39,12 +32,15 @@ from jax.sharding import NamedSharding, PartitionSpec
 import kernels_pallas
 from experiments.machine import machine
 from kernels_pallas.config import Launch
+from kernels_pallas.propagate import merge as merge_lists
 from sad_jax import losses, train
 from sad_jax.candidates import Candidates, propagate
 from sad_jax.cells import Grid
 from sad_jax.gauss_newton import Blocks
 from sad_jax.optim import paper_optimizer
 from sad_jax.passes import render_vjp
+from sad_jax.render_xla import split_ids
+from sad_jax.score import site_rows
 from sad_jax.sites import Sites
 
 H200 = """
@@ -65,6 +61,7 @@ gpu_device_info {
 platform_name: "CUDA"
 device_description_str: "NVIDIA H200"
 """
+DUMP = Path(tempfile.gettempdir()) / f"xla_dump_{os.getpid()}"
 FAIL_ON_SPILLS = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
 
 
@@ -72,10 +69,9 @@ FAIL_ON_SPILLS = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
 def without_a_gpu(launch: Launch | None = None) -> Iterator[None]:
     """Lets "pallas" be lowered where there is no GPU, launched as told."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(kernels_pallas, "why_not", lambda *_: None))
-        stack.enter_context(
-            mock.patch.object(kernels_pallas, "Launch", lambda: launch or Launch())
-        )
+        patch = partial(mock.patch.object, kernels_pallas)
+        stack.enter_context(patch("why_not", return_value=None))
+        stack.enter_context(patch("Launch", return_value=launch or Launch()))
         with contextlib.suppress(ImportError):  # jax >= 0.11 wants to know the device
             from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
 
@@ -169,6 +165,14 @@ def curvature_product(sites: Sites, lists: Candidates, target: losses.Target):
     return losses.curvature_product(lists.grid, sites, lists.ids, target, vector)
 
 
+def merge(sites: Sites, lists: Candidates, target: losses.Target):
+    """The kernel of the propagation alone."""
+    grid = lists.grid
+    ids = jnp.tile(split_ids(grid, lists.ids), (1, 5, 1))
+    rows = site_rows(sites, grid.size)
+    return merge_lists(rows, ids, grid.corners().astype(jnp.float32), lists.k, Launch())
+
+
 def propagation(sites: Sites, lists: Candidates, target: losses.Target):
     return propagate(lists, sites, key=jax.random.key(0), implementation="pallas")
 
@@ -198,8 +202,8 @@ def adam_step(sites: Sites, lists: Candidates, target: losses.Target):
     return train.run_adam(state, target, jnp.int32(8), jnp.float32(100)).sites
 
 
-KERNELS = (render, gradient, gradient_and_curvature, curvature_product, propagation)
-STEPS = (render_gradient, gauss_newton_step, adam_step)
+KERNELS = (render, gradient, gradient_and_curvature, curvature_product, merge)
+STEPS = (render_gradient, propagation, gauss_newton_step, adam_step)
 CASES = {
     "cells of 1": Case(),
     "cells of 2": Case(cell=2),
@@ -217,6 +221,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json")
     args = parser.parse_args()
+    # read at the first use of XLA, which is below
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={DUMP}"
+    os.environ["XLA_FLAGS"] += " --xla_dump_emitter_re=.*"
     work = [(name, case, function) for name, case in CASES.items() for function in KERNELS]
     work += [("sorted sums", SORTED, gradient), ("sorted sums", SORTED, gradient_and_curvature)]
     rows = []

@@ -73,7 +73,7 @@ def merge(rows: Rows, ids: jax.Array, place: jax.Array, k: int, launch: Launch) 
 
 
 def insert(best: tuple, score: jax.Array, site: jax.Array) -> tuple:
-    """Puts a site into lists of (score, site) in rising order, unless it is there; the last drops."""
+    """Puts a site into lists of (score, site) in rising order, unless there; the last drops."""
     there = best[0][1] == site
     for _, own in best[1:]:
         there |= own == site

@@ -249,7 +249,7 @@ def _merge_into(
 
     def block(args):
         ids, place = offered(*args)
-        return merge(rows, ids, *place, lists.k)
+        return merge(rows, ids, place[0], place[1], lists.k)
 
     numbered = jnp.arange(grid.blocks), grid.corners()
     launch = launch_of(implementation, lists.k, rows.x.dtype)
@@ -258,7 +258,8 @@ def _merge_into(
     else:
         from kernels_pallas.propagate import merge as merge_blocks
 
-        blocks = merge_blocks(rows, *jax.vmap(offered)(*numbered), lists.k, launch)
+        ids, places = jax.vmap(offered)(*numbered)
+        blocks = merge_blocks(rows, ids, places, lists.k, launch)
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape))
 
 

@@ -28,8 +28,8 @@ from sad_jax.io import check_image, write_bytes
 from sad_jax.losses import make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.paper import PaperRecipe
-from sad_jax.recipe import Recipe
 from sad_jax.passes import launch_of
+from sad_jax.recipe import Recipe
 from sad_jax.render import render
 from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
@@ -135,8 +135,8 @@ def fit(
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
     launch = launch_of(config.implementation, canvas.k, photo.dtype)  # raises where it does not run
-    grid, options = Grid(*canvas, canvas.cell), {"implementation": config.implementation}
-    target = make_target(grid, jnp.asarray(photo), weight, **options)
+    grid = Grid(*canvas, canvas.cell)
+    target = make_target(grid, jnp.asarray(photo), weight, implementation=config.implementation)
     recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
     signature = _signature(photo, weight, config)
     clock, seconds = _Clock(), config.seconds or np.inf

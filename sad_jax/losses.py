@@ -78,7 +78,7 @@ class Curvature(NamedTuple):
 def compare(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
 ) -> jax.Array:
-    """``sum_over_pixels`` of callbacks (Pixel, image of C channels, (weight,)), as ``target`` says."""
+    """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
     pictures = target.image, target.weight
     options |= {"implementation": target.implementation, "deterministic": target.deterministic}
     return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
