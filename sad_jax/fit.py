@@ -135,7 +135,8 @@ def fit(
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
     launch = launch_of(config.implementation, canvas.k, photo.dtype)  # raises where it does not run
-    grid, options = Grid(*canvas, canvas.cell), {"loss": config.loss, "implementation": config.implementation}
+    grid = Grid(*canvas, canvas.cell)
+    options = {"loss": config.loss, "implementation": config.implementation}
     target = make_target(grid, jnp.asarray(photo), weight, **options)
     recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
     signature = _signature(photo, weight, config)
