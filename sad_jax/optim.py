@@ -36,8 +36,8 @@ def paper_optimizer() -> optax.GradientTransformationExtraArgs:
 def adam(rate: optax.ScalarOrSchedule = 1.0) -> optax.GradientTransformation:
     """Adam for sites: the published rates of the fields, all multiplied by ``rate``.
 
-    Position and direction have one second moment each, see ``scale_by_isotropic_adam``. The
-    published rates are those of 4,000 steps; for a few hundred take ``rate`` 3 to 5 and let it fall.
+    Position and direction have one second moment each, see ``scale_by_isotropic_adam``.
+    Published rates are for 4,000 steps; for a few hundred take ``rate`` 3 to 5 and let it fall.
 
     Args:
       rate: a number, or an optax schedule (steps done -> number).

@@ -61,7 +61,15 @@ def render(
     """
     check_sites(sites)
     lists = resolve(sites, lists)
-    return chosen(implementation)(lists.grid, sites, lists.ids)
+    try:
+        return chosen(implementation)(lists.grid, sites, lists.ids)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(
+            'expected implementation="xla" for forward mode (jvp, jacfwd), '
+            f"got {implementation!r}, which has a hand-written reverse pass"
+        ) from None
 
 
 def query(sites: Sites, points: jax.Array, lists: Candidates | tuple[int, int]) -> jax.Array:
