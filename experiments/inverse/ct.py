@@ -24,7 +24,7 @@ VIEWS = 30
 PHOTONS = 1e4  # a detector bin, before the object
 ABSORPTION = 0.03  # per pixel, of a value of one
 PIXEL = float(np.sqrt(0.5))  # side of a pixel in detector bins, scico's default
-SETTINGS = Settings(sites=400, tv=1e-2)
+SETTINGS = Settings(sites=200, tv=30.0)
 
 
 def projector(side: int) -> XRayTransform2D:

@@ -22,7 +22,7 @@ SIGMA = 2.0  # of the PSF, in pixels
 NOISE = 0.02  # standard deviation
 BALANCE = 0.2  # of Wiener
 ITERATIONS = 20  # of Richardson-Lucy
-SETTINGS = Settings(sites=600, tv=4e-4)
+SETTINGS = Settings(sites=600, tv=1.5e-3)
 
 
 def point_spread() -> np.ndarray:

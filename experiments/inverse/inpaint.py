@@ -22,7 +22,7 @@ SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=800, tv=1e-3)
+SETTINGS = Settings(sites=1200, tv=3e-4)
 
 
 def scattered(key: jax.Array) -> jax.Array:

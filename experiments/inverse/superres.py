@@ -16,10 +16,10 @@ from PIL import Image
 
 from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
 
-SIDE, CORNER = 192, (120, 30)
+SIDE, CORNER = 128, (130, 70)
 FACTOR = 4
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=1200, tv=2e-3)
+SETTINGS = Settings(sites=1000, tv=1e-2)
 
 
 def averaged(picture: jax.Array) -> jax.Array:
