@@ -1,5 +1,6 @@
 """Soft Anisotropic Diagrams in JAX: explicit, differentiable, compact pictures of sites."""
 
+from sad_jax import sharding
 from sad_jax.candidates import Candidates, flood_candidates, propagate, seed_candidates
 from sad_jax.canvas import Canvas
 from sad_jax.config import FitConfig
@@ -49,4 +50,5 @@ __all__ = [
     "resize",
     "save",
     "seed_candidates",
+    "sharding",
 ]
