@@ -93,6 +93,12 @@ class FitResult:
     history: dict[str, list[float]]
     interrupted: bool
 
+    def _repr_html_(self) -> str:
+        """The picture and its figures, as notebooks show them."""
+        from sad_jax.rich import result_html
+
+        return result_html(self)
+
 
 def fit(
     image: np.ndarray | jax.Array,

@@ -74,6 +74,12 @@ class State(flax.struct.PyTreeNode):
         alive = np.flatnonzero(self.alive)
         return jax.tree.map(lambda leaf: leaf[alive], self.sites)
 
+    def _repr_html_(self) -> str:
+        """The picture and its sites, as notebooks show them."""
+        from sad_jax.rich import state_html
+
+        return state_html(self)
+
 
 def make_state(
     sites: Sites,

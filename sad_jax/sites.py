@@ -40,6 +40,12 @@ class Sites(flax.struct.PyTreeNode):
     def channels(self) -> int:
         return self.color.shape[-1]
 
+    def _repr_html_(self) -> str:
+        """A table of the fields, as notebooks show it."""
+        from sad_jax.rich import sites_html
+
+        return sites_html(self)
+
 
 def clamp(
     sites: Sites,
