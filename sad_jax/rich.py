@@ -1,4 +1,4 @@
-"""What notebooks show: thumbnails and tables as HTML. Nothing here is imported before it is shown."""
+"""What notebooks show: thumbnails and tables as HTML, imported when they are first shown."""
 
 from __future__ import annotations
 

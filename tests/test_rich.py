@@ -4,8 +4,8 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -51,10 +51,13 @@ def test_a_state_is_shown_with_its_picture_and_without_free_slots(make_sites):
     np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)
 
 
-def test_a_result_is_shown_with_its_picture_and_figures():
-    image = np.linspace(0, 1, 12 * 16 * 3, dtype=np.float32).reshape(12, 16, 3)
-    config = sad.FitConfig.paper(num_sites=12, initial_sites=12, steps=2)
-    result = sad.fit(image, config, key=jax.random.key(0))
-    text = result._repr_html_()
-    assert f"{result.psnr:.2f} dB" in Checker(text).text
-    assert picture_in(text).shape == (12, 16, 3)
+def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
+    sites = make_sites(12)
+    figures = {"psnr": 31.4159, "ssim": 0.9, "steps": 7, "seconds": 1.5, "data": bytes(240)}
+    result = SimpleNamespace(sites=sites, shape=sad.Canvas((12, 16), k=3), **figures)
+    text = sad.FitResult._repr_html_(result)
+    shown = Checker(text).text
+    for figure in ("16 x 12", "31.42 dB", "240 bytes, 10.00 bpp"):
+        assert figure in shown
+    expected = np.clip(sad.render(sites, result.shape), 0, 1)
+    np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)

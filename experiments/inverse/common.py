@@ -245,7 +245,7 @@ def _strip(pictures: list[Picture]) -> np.ndarray:
     cells = []
     for picture in pictures:
         picture = np.clip(np.asarray(picture, np.float32), 0, 1)
-        factor = max(1, height // picture.shape[0])
+        factor = max(1, min(height // picture.shape[0], width // picture.shape[1]))
         picture = picture.repeat(factor, 0).repeat(factor, 1)[:height, :width]
         picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
         edge = [(0, GAP + height - picture.shape[0]), (0, GAP + width - picture.shape[1]), (0, 0)]
