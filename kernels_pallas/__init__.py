@@ -1,15 +1,34 @@
-"""GPU kernels in Pallas. What is supported here, and why not."""
+"""GPU kernels in Pallas: the passes over a picture, and the merge of lists.
+
+To read in this order: ``config.py`` (how a kernel is launched), ``blend.py`` (layout, blend),
+``fit_step.py`` (sums for every slot), ``reduce.py`` (from slots to sites), ``propagate.py`` (lists).
+Each opens with its data layout, what one program does, and the bytes and operations it must move.
+They take plain arrays and share with ``sad_jax`` the formula alone.
+"""
 
 from __future__ import annotations
 
+import jax
 
-def require(kernel: str):
-    """The named kernel, or the reason why it does not run here.
+from kernels_pallas.config import Launch
 
-    Raises:
-      NotImplementedError: there is no Pallas kernel of that name yet.
-    """
-    raise NotImplementedError(
-        f"expected a Pallas kernel {kernel!r}, got none: this version renders with XLA only; "
-        'use implementation=None or "xla"'
-    )
+MOST_SITES = 32  # in a list
+LEAST_CAPABILITY = 8.0
+INTERPRETED = Launch(lanes=8192, interpret=True)
+
+
+def why_not(k: int, dtype) -> str | None:
+    """Why the kernels do not run here on lists of K sites, or None if they do."""
+    if not 1 <= k <= MOST_SITES:
+        return f"expected lists of 1 to {MOST_SITES} sites for the Pallas kernels, got {k}"
+    if dtype != "float32":
+        return f"expected sites in float32 for the Pallas kernels, got {dtype}"
+    if jax.default_backend() != "gpu":
+        return f"expected a CUDA GPU for the Pallas kernels, got {jax.default_backend()}"
+    capability = getattr(jax.devices()[0], "compute_capability", "none")
+    if capability == "none" or float(capability) < LEAST_CAPABILITY:
+        return (
+            f"expected a CUDA GPU of compute capability {LEAST_CAPABILITY} for the Pallas kernels, "
+            f"got {capability}"
+        )
+    return None

@@ -13,6 +13,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+LANES_STEP = 128  # a block is a multiple of it (unless ``lanes`` says less): a kernel's program
+
 
 class Grid(NamedTuple):
     """Static geometry of the cells of a canvas."""
@@ -37,8 +39,8 @@ class Grid(NamedTuple):
 
     @property
     def block(self) -> int:
-        """Cells in a block."""
-        return min(self.lanes, self.rows * self.columns)
+        """Cells in a block, padding included."""
+        return min(self.lanes, -(-self.rows * self.columns // LANES_STEP) * LANES_STEP)
 
     @property
     def blocks(self) -> int:

@@ -9,6 +9,7 @@ from sad_jax.canvas import Canvas
 
 RECIPES = ("fast", "paper")
 IMPLEMENTATIONS = ("xla", "pallas")
+LOSSES = ("squared", "huber", "cauchy")
 BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 DEFAULT_PIXELS_PER_SITE = 8
 
@@ -26,6 +27,8 @@ class FitConfig:
       initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
       k: sites in a list; None takes the recipe's own.
       cell: pixels a side of a cell that shares a list; None takes the recipe's own.
+      loss: of a pixel's error: "squared", or one that outliers pull at less, "huber" or "cauchy"
+        (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "pallas" (which raises where it does
         not run), or None to choose.
 
@@ -44,6 +47,7 @@ class FitConfig:
     initial_sites: int | None = None
     k: int | None = None
     cell: int | None = None
+    loss: str = "squared"
     implementation: str | None = None
 
     def __post_init__(self):
@@ -57,6 +61,11 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value}")
+        if self.loss not in LOSSES:
+            raise ValueError(
+                f"expected a loss of {LOSSES}, got {self.loss!r}; "
+                "sad_jax.minimize takes any loss, with Adam"
+            )
         if self.implementation not in (None, *IMPLEMENTATIONS):
             raise ValueError(
                 f"expected implementation None or one of {IMPLEMENTATIONS}, "

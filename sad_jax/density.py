@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.cells import Grid
-from sad_jax.losses import Target
-from sad_jax.render_xla import Pixel, sum_over_pixels
+from sad_jax.losses import Target, compare, effective_weight, errors
+from sad_jax.score import Pixel, dot
 from sad_jax.sites import LOG_ANISO_RANGE, PARKED_RADIUS, RADIUS_RANGE, Sites
 
 ALONE = 0.9999  # a site of larger weight cannot be removed without leaving a hole ...
@@ -42,20 +42,19 @@ class Statistics(NamedTuple):
 @partial(jax.jit, static_argnums=0)
 def _sums(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
     def slots(pixel: Pixel, image, weight):
-        error = pixel.color - image
-        squared = jnp.sum(error * error, 0)
-        rest = 1 - pixel.weights
-        without = (pixel.color[:, None] - pixel.weights * pixel.colors) / jnp.maximum(
-            rest, 1 - ALONE
-        ) - image[:, None]
-        removal = jnp.sum(without * without, 0) - squared
-        removal = jnp.where(pixel.weights > ALONE, HOLE, removal)
+        error = errors(pixel, image)
+        squared = dot(error, error)
+        rest = jnp.maximum(1 - pixel.weights, 1 - ALONE)
+        without = [e - pixel.weights / rest * c for e, c in zip(error, pixel.contrast, strict=True)]
+        removal = jnp.where(pixel.weights > ALONE, HOLE, dot(without, without) - squared)
         energy = pixel.weights * squared
         x, y = pixel.x - pixel.rows.x, pixel.y - pixel.rows.y
-        moments = [energy * m for m in (jnp.ones_like(x), x, y, x * x, x * y, y * y)]
-        return jnp.stack([pixel.weights, removal, *moments]) * weight
+        moments = [energy, energy * x, energy * y]
+        moments += [energy * x * x, energy * x * y, energy * y * y]
+        counts = effective_weight(pixel, image, weight, target.loss)
+        return [counts * value for value in (pixel.weights, removal, *moments)]
 
-    return sum_over_pixels(grid, sites, ids, 8, slots, target.image, target.weight)
+    return compare(grid, sites, ids, target, 8, slots)
 
 
 def statistics(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> Statistics:
@@ -146,3 +145,12 @@ def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):
         return edited
 
     return jax.tree.map(clear, optimizer_state)
+
+
+def keep_rows(optimizer_state, ids: np.ndarray, capacity: int):
+    """Keeps only the rows ``ids`` of everything in the optimiser's state that has a row a site."""
+
+    def keep(leaf):
+        return leaf if leaf.ndim == 0 or leaf.shape[0] != capacity else leaf[ids]
+
+    return jax.tree.map(keep, optimizer_state)

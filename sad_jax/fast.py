@@ -1,10 +1,10 @@
 """Recipe "fast": Gauss-Newton on exact lists, thinning from many sites, colours solved last.
 
-It starts with more sites than the budget and removes the cheapest ones in stages, evenly in ratio,
-over the first part of the run; a pass over the picture costs the same for any number of sites, so
-this is free, and it decides where sites end up. Every step is a damped Gauss-Newton step
-(``gauss_newton.py``); the damping falls geometrically. The lists are the exact ones, found anew
-every few steps and, at the end, at every step, so that the fit sees what a decoder will see.
+It starts with more sites than the budget and removes the cheapest ones, evenly in ratio, over the
+first part of the run: where sites are left over is where they are needed. Meanwhile and later, now
+and then some of the cheapest sites are taken out and as many of the worst split, fewer each time.
+Every step is a damped Gauss-Newton step (``gauss_newton.py``); the damping falls geometrically. The
+lists are the exact ones, found anew every few steps, so that the fit sees what a decoder will see.
 Last, with geometry and lists frozen, the colours solve their linear least-squares problem.
 """
 
@@ -16,69 +16,85 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sad_jax.gauss_newton import FLOOR, Blocks, conjugate_gradients
+from sad_jax import density
+from sad_jax.gauss_newton import FLOOR, conjugate_gradients, scale_by_gauss_newton
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side
 from sad_jax.recipe import Recipe
 from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
-from sad_jax.train import FitState, step_gauss_newton
+from sad_jax.train import FitState, run_gauss_newton
 
-STEPS = 100
+STEPS = 200
+OVERSHOOT = 8  # most sites at the start, in budgets
 THINNING_END = 0.6  # of the run: the budget is reached
-STAGES = 12
+MOVED, MOVES_END = 0.05, 0.9  # share of the sites moved at once, falling to none there in the run
+MOVES_EVERY = 20  # steps
 DAMPING = (1.0, 0.1)  # at the start and at the end
-ITERATIONS = 5  # of conjugate gradients a step
-BLOCKS_EVERY = 3  # steps at which the preconditioner is computed, besides those with new lists
-LISTS_EVERY = 2  # steps between two searches of the lists,
-EAGER_LISTS = (0.1, 0.9)  # but at every step before and after these parts of the run
+LISTS_EVERY = 5  # steps between two searches of the lists,
+LATE, LISTS_EVERY_LATE = 0.9, 2  # and from this part of the run on
 COLOR_ITERATIONS = 20
 
 
 class FastRecipe(Recipe):
-    """Gauss-Newton, thinning, colours last."""
+    """Gauss-Newton, thinning, moves, colours last."""
 
     default_steps = STEPS
 
+    def most_initial_sites(self) -> int:
+        return OVERSHOOT * self.budget
+
     def start(self, key: jax.Array) -> FitState:
         sites = init_sites(self.image, self.initial, key=key)
-        n, channels = self.initial, sites.channels
         return FitState(
             sites=sites,
-            alive=jnp.ones(n, bool),
+            alive=jnp.ones(self.initial, bool),
             lists=find_candidates(sites, self.canvas),
-            optimizer=Blocks(jnp.zeros((6, 6, n)), jnp.zeros((6, channels, n)), jnp.zeros(n)),
+            optimizer=scale_by_gauss_newton().init(sites),
             step=jnp.int32(0),
             key=key,
             mse=jnp.float32(jnp.nan),
         )
 
     def advance(self, state: FitState, progress: float) -> FitState:
-        """One step, thinning and searching lists before it where it is time."""
+        """Density control and new lists where it is time, then the steps up to the next search."""
         step = int(state.step)
-        current = self.thin(state, self._goal(progress))
-        eager = not EAGER_LISTS[0] <= progress < EAGER_LISTS[1]
-        if step and current is state and (eager or step % LISTS_EVERY == 0):
-            current = state.replace(lists=find_candidates(state.sites, self.canvas))
-        return step_gauss_newton(
-            current,
-            self.target,
-            jnp.float32(DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress),
-            iterations=ITERATIONS,
-            new_blocks=current is not state or step % BLOCKS_EVERY == 0,
-        )
+        every = LISTS_EVERY if progress < LATE else LISTS_EVERY_LATE
+        if step:
+            prunes, splits = self._changes(progress, step, state.num_alive)
+            if prunes:
+                state = self.edit(state, prunes, splits)
+            state = self.search(self._compact(state))
+        count = min(every, self.steps - step)
+        damping = DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress
+        return run_gauss_newton(state, self.target, jnp.int32(count), jnp.float32(damping))
 
     def finish(self, state: FitState) -> Sites:
         state = self.thin(state, self.budget)
-        alive = np.flatnonzero(np.asarray(state.alive))
+        alive = np.flatnonzero(state.alive)
         sites = jax.tree.map(lambda a: a[alive], state.sites)
         lists = find_candidates(sites, self.canvas)
         return solve_colors(lists.grid, sites, lists.ids, self.target)
 
-    def _goal(self, progress: float) -> int:
-        """How many sites there may be now."""
-        stage = min(int(progress / THINNING_END * STAGES), STAGES) / STAGES
-        return round(self.initial * (self.budget / self.initial) ** stage)
+    def _changes(self, progress: float, step: int, alive: int) -> tuple[int, int]:
+        """How many sites to prune and how many to split now."""
+        share = min(progress / THINNING_END, 1)
+        goal = round(self.initial * (self.budget / self.initial) ** share)
+        moves = 0
+        if step % MOVES_EVERY == 0:
+            moves = int(MOVED * max(1 - progress / MOVES_END, 0) * goal)
+        return max(alive - goal, 0) + moves, moves
+
+    def _compact(self, state: FitState) -> FitState:
+        """Drops the free slots once the budget is reached: two shapes in all."""
+        if state.num_alive > self.budget or len(state.alive) == self.budget:
+            return state
+        kept = np.flatnonzero(state.alive)
+        return state.replace(
+            sites=jax.tree.map(lambda a: a[kept], state.sites),
+            alive=state.alive[kept],
+            optimizer=density.keep_rows(state.optimizer, kept, len(state.alive)),
+        )
 
 
 @partial(jax.jit, static_argnums=0)

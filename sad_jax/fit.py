@@ -28,8 +28,9 @@ from sad_jax.io import check_image, write_bytes
 from sad_jax.losses import make_target
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.paper import PaperRecipe
+from sad_jax.passes import launch_of
 from sad_jax.recipe import Recipe
-from sad_jax.render import chosen, render
+from sad_jax.render import render
 from sad_jax.sites import Sites, hilbert_index
 from sad_jax.train import FitState
 
@@ -136,11 +137,12 @@ def fit(
       >>> result.sites.num_sites, result.psnr > 20
       (12, True)
     """
-    chosen(config.implementation)  # raises where a named one does not run
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
-    target = make_target(Grid(*canvas, canvas.cell), jnp.asarray(photo), weight)
+    launch = launch_of(config.implementation, canvas.k, photo.dtype)  # raises where it does not run
+    grid, options = Grid(*canvas, canvas.cell), {"loss": config.loss, "implementation": config.implementation}
+    target = make_target(grid, jnp.asarray(photo), weight, **options)
     recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
     signature = _signature(photo, weight, config)
     clock, seconds = _Clock(), config.seconds or np.inf
@@ -159,7 +161,7 @@ def fit(
                     step=int(state.step),
                     steps=recipe.steps,
                     psnr=float(mse_to_psnr(state.mse)),
-                    num_sites=int(jnp.sum(state.alive)),
+                    num_sites=state.num_alive,
                     seconds=clock.seconds,
                     state=state,
                 )
@@ -191,7 +193,7 @@ def fit(
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
         steps=int(state.step),
-        implementation="xla",
+        implementation="xla" if launch is None else "pallas",
         history=history,
         interrupted=interrupted,
     )

@@ -1,14 +1,19 @@
-"""Gauss-Newton with each site's own block as preconditioner, as an optax transformation.
+"""Gauss-Newton in the plane of the preconditioned gradient and the last step, for optax.
 
 A site has six geometric parameters g = (x, y, log_tau, radius, theta, a) and C colours: a *tangent*
-is float[6 + C, N]. For a weighted squared error 1/2 sum v |e|^2 with Jacobian J, one step solves
+is float[6 + C, N]. For a weighted squared error 1/2 sum v |e|^2 with Jacobian J and gradient
+m = J'V e, the damped Gauss-Newton matrix is
 
-    (J'VJ + damping D) step = -J'V e,        D = diag J'VJ,
+    A = J'VJ + damping D,        D = diag J'VJ.
 
-by a few iterations of conjugate gradients. J'VJ is never formed: a product with it is one pass
-over the pixels (``losses.curvature_product``). The preconditioner is the block diagonal of the left
-side, one (6 + C) x (6 + C) block a site, also one pass (``losses.gradient_and_curvature``). Blocks
-change slowly and may be kept over several steps; they never bias a step, only its accuracy.
+A is never formed. With B its block diagonal, one (6 + C) x (6 + C) block a site, a step is
+
+    p = -B^-1 m,    step = alpha p + beta d,    d = the last step,
+
+where alpha and beta minimise the quadratic model m's + 1/2 s'A s in the plane of p and d. On a
+fixed quadratic that is preconditioned conjugate gradients (locally optimal, Knyazev 2001); here
+every step sees the picture, its curvature and its lists anew, and there are no inner iterations. It costs two passes over the pixels: m and B (``losses.gradient_and_curvature``), and the
+3 numbers of A in the plane (``losses.curvature_gram``).
 """
 
 from __future__ import annotations
@@ -29,6 +34,8 @@ FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 STEP_CAP = (1.0, 1.0, 0.5, 0.5, 0.3, 0.3)  # px, px, log_tau, px, radians, log_aniso
 COLOR_CAP = 0.15
 PIVOT = 1e-3
+PARALLEL = 1e-3  # share of the last step that must be new beside the fresh one
+TINY = 1e-30
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
 
@@ -86,28 +93,42 @@ def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
     )
 
 
-def scale_by_gauss_newton(iterations: int) -> optax.GradientTransformationExtraArgs:
+def scale_by_gauss_newton() -> optax.GradientTransformationExtraArgs:
     """Turns a tangent gradient J'Ve into a damped Gauss-Newton step, capped by a trust region.
 
-    Its ``update`` takes as extra arguments ``product`` (tangent -> J'VJ tangent), ``blocks`` and
-    ``damping``.
-
-    Args:
-      iterations: of conjugate gradients.
+    The state is the last step [N, 6 + C], zero for a site that has just changed. ``update`` takes
+    as extra arguments ``blocks``, ``gram`` (tangents [2, 6 + C, N] -> their products with J'VJ,
+    [2, 2]) and ``damping``.
     """
 
-    def update(gradient, state, params=None, *, product, blocks: Blocks, damping, **unused):
-        diagonal = damping * blocks.diagonal + FLOOR
-        solution = conjugate_gradients(
-            lambda v: product(v) + diagonal * v,
-            lambda r: solve_blocks(blocks, diagonal, r),
-            gradient,
-            iterations,
-        )
-        cap = jnp.asarray([*STEP_CAP, *[COLOR_CAP] * (len(gradient) - GEOMETRY)])[:, None]
-        return -jnp.clip(solution, -cap, cap), state
+    def init(sites: Sites) -> jax.Array:
+        return jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
 
-    return optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
+    def update(gradient, last, params=None, *, blocks: Blocks, gram, damping, **unused):
+        cap = jnp.asarray([*STEP_CAP, *[COLOR_CAP] * (len(gradient) - GEOMETRY)])[:, None]
+        diagonal = damping * blocks.diagonal + FLOOR
+        fresh = jnp.clip(-solve_blocks(blocks, diagonal, gradient), -cap, cap)
+        plane = jnp.stack([fresh, last.T])
+        matrix = gram(plane) + _product("apn,pn,bpn->ab", plane, diagonal, plane)
+        slope = _product("apn,pn->a", plane, gradient)
+        length = minimize_in_plane(matrix, slope)
+        step = jnp.clip(length[0] * plane[0] + length[1] * plane[1], -cap, cap)
+        return step, step.T
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def minimize_in_plane(matrix: jax.Array, slope: jax.Array) -> jax.Array:
+    """The minimum of slope'x + 1/2 x' matrix x over x in R^2, for a matrix that may be singular.
+
+    Where the second vector adds nothing to the first (or is zero), its part is zero.
+    """
+    (aa, ab), (_, bb) = matrix
+    aa = jnp.maximum(aa, TINY)
+    rest = bb - ab * ab / aa  # what is left of b in the metric of the matrix, without a's part
+    part = slope[1] - ab / aa * slope[0]
+    second = jnp.where(rest > PARALLEL * bb, -part / jnp.maximum(rest, TINY), 0)
+    return jnp.stack([-(slope[0] + ab * second) / aa, second])
 
 
 def conjugate_gradients(

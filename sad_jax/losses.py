@@ -1,15 +1,21 @@
 """What a fit minimises, and the sums over pixels that its optimisers need.
 
-The loss is the weighted squared error, summed over channels and averaged over pixels,
+The loss is a weighted function of the squared error, averaged over pixels,
 
-    L = sum_x v(x) |c(x) - target(x)|^2 / sum_x 1,
+    L = sum_x v(x) rho(|e(x)|^2) / sum_x 1,        e = c - target, summed over channels,
 
-with v = 1, a mask, or any weights >= 0. Its gradient and its Gauss-Newton curvature are gathered in
-one pass over the cells, in the basis (phi, colour) of ``score.py``.
+with v = 1, a mask, or any weights >= 0. rho(s) = s is least squares. A robust rho grows more
+slowly; it is minimised by reweighting (Holland and Welsch 1977): as rho is concave, L lies below
+the weighted least squares with the weights v rho'(|e|^2) of the moment, and touches it there. So
+every sum below is that of least squares with these weights; the gradient is exact. Gradient and
+Gauss-Newton curvature are gathered in one pass over the cells, in the basis (phi, colour) of
+``score.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import flax.struct
@@ -19,25 +25,50 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
-from sad_jax.render_xla import Pixel, blend, pull_back, site_gradient, sum_over_pixels
+from sad_jax.passes import site_gradient, sum_over_pixels
+from sad_jax.score import Pixel, dot, pull_back
 from sad_jax.sites import Sites
+
+HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
+SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
+    "squared": jnp.ones_like,
+    "huber": lambda s: HUBER_WIDTH * jax.lax.rsqrt(jnp.maximum(s, HUBER_WIDTH**2)),
+    "cauchy": lambda s: 1 / (1 + s / HUBER_WIDTH**2),
+}
 
 
 class Target(flax.struct.PyTreeNode):
     """The picture to fit, laid out in blocks of cells.
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
-    the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C.
+    the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    ``loss`` (static): a key of ``SLOPES``; ``implementation``, ``deterministic`` (static): of all
+    passes that compare with it.
     """
 
     image: jax.Array
     weight: jax.Array
     scale: jax.Array
     values: jax.Array
+    loss: str = flax.struct.field(pytree_node=False, default="squared")
+    implementation: str | None = flax.struct.field(pytree_node=False, default=None)
+    deterministic: bool = flax.struct.field(pytree_node=False, default=False)
 
 
-def make_target(grid: Grid, image: jax.Array, weight: jax.Array | None = None) -> Target:
-    """Lays out float[H, W, C] and weights float[H, W] (all one if None)."""
+def make_target(
+    grid: Grid,
+    image: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    loss: str = "squared",
+    implementation: str | None = None,
+    deterministic: bool = False,
+) -> Target:
+    """Lays out float[H, W, C] and weights float[H, W] (all one if None).
+
+    ``loss`` is a key of ``SLOPES``; ``implementation`` and ``deterministic`` are those of
+    ``passes.sum_over_pixels``.
+    """
     height, width, channels = image.shape
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
     return Target(
@@ -45,6 +76,9 @@ def make_target(grid: Grid, image: jax.Array, weight: jax.Array | None = None) -
         weight=grid.split_image(weight[..., None]),
         scale=jnp.asarray(1 / (height * width), image.dtype),
         values=jnp.sum(weight) * channels,
+        loss=loss,
+        implementation=implementation,
+        deterministic=deterministic,
     )
 
 
@@ -59,6 +93,15 @@ class Curvature(NamedTuple):
     color: jax.Array
 
 
+def compare(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
+) -> jax.Array:
+    """``sum_over_pixels`` of callbacks (Pixel, image's C channels, (weight,)), as ``target`` says."""
+    pictures = target.image, target.weight
+    options |= {"implementation": target.implementation, "deterministic": target.deterministic}
+    return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
+
+
 def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[jax.Array, Sites]:
     """Mean squared error over the weighted values, and dL/d sites."""
     mse, sums = gradient_sums(grid, sites, ids, target)
@@ -69,15 +112,27 @@ def gradient_sums(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target
 ) -> tuple[jax.Array, jax.Array]:
     """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
-
-    def slots(pixel: Pixel, image, weight):
-        error = pixel.color - image
-        energy = pixel.weights * jnp.sum(weight * error * error, 0)
-        return jnp.concatenate([pull_back(pixel, weight * error), energy[None]])
-
-    entries = formula.PHI + sites.channels + 1
-    sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    slots = partial(_error_slots, loss=target.loss)
+    sums = compare(grid, sites, ids, target, formula.PHI + sites.channels + 1, slots)
     return jnp.sum(sums[-1]) / target.values, sums[:-1]
+
+
+def errors(pixel: Pixel, image) -> list[jax.Array]:
+    """e = c - target, C channels."""
+    return [color - value for color, value in zip(pixel.color, image, strict=True)]
+
+
+def effective_weight(pixel: Pixel, image, weight, loss: str) -> jax.Array:
+    """v rho'(|e|^2): what the pixel weighs in the sums."""
+    error = errors(pixel, image)
+    return weight[0] * SLOPES[loss](dot(error, error))
+
+
+def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """sum v rho' J'e of a slot, and its share of the energy v |e|^2."""
+    error = errors(pixel, image)
+    weighted = [effective_weight(pixel, image, weight, loss) * e for e in error]
+    return [*pull_back(pixel, weighted), pixel.weights * weight[0] * dot(error, error)]
 
 
 def gradient_and_curvature(
@@ -91,54 +146,65 @@ def gradient_and_curvature(
     Returns:
       The mean squared error, the gradient [6 + C, N] and the curvature, both in (phi, colour).
     """
-    channels, upper = sites.channels, np.triu_indices(formula.PHI)
-    pairs = list(zip(*map(list, upper), strict=True))
-
-    def slots(pixel: Pixel, image, weight):
-        error = pixel.color - image
-        energy = pixel.weights * jnp.sum(weight * error * error, 0)
-        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
-        contrast = pixel.colors - pixel.color[:, None]
-        squared = weight * pixel.weights * pixel.weights
-        both = squared * jnp.sum(contrast * contrast, 0)
-        scaled = [both * entry for entry in entries]
-        return jnp.concatenate(
-            [
-                pull_back(pixel, weight * error),
-                jnp.stack([scaled[i] * entries[j] for i, j in pairs]),
-                jnp.concatenate([(squared * contrast) * entry for entry in entries]),
-                squared[None],
-                energy[None],
-            ]
-        )
-
-    first = formula.PHI + channels
-    entries = first + len(pairs) + formula.PHI * channels + 2
-    sums = sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
+    ends = np.cumsum([formula.PHI + channels, 1, len(rows), formula.PHI * channels, 1])
+    slots = partial(_curvature_slots, loss=target.loss)
+    sums = compare(grid, sites, ids, target, int(ends[-1]), slots)
+    gradients, energy, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
     geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
-    geometry = geometry.at[upper].set(sums[first : first + len(pairs)])
-    geometry = geometry.at[upper[::-1]].set(sums[first : first + len(pairs)])
-    mixed = sums[first + len(pairs) : -2].reshape(formula.PHI, channels, -1)
-    mse = jnp.sum(sums[-1]) / target.values
-    return mse, sums[:first], Curvature(geometry, mixed, sums[-2])
+    geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
+    mixed = mixed.reshape(formula.PHI, channels, -1)
+    return jnp.sum(energy) / target.values, gradients, Curvature(geometry, mixed, color)
 
 
-def curvature_product(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vector: jax.Array
+def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """``_error_slots``, then v rho' J'J: upper triangle of geometry, mixed, one for colours."""
+    entries = formula.phi(pixel.rows, pixel.x, pixel.y)
+    contrast = pixel.contrast
+    squared = effective_weight(pixel, image, weight, loss) * pixel.weights * pixel.weights
+    both = squared * dot(contrast, contrast)
+    scaled = [both * entry for entry in entries]
+    return [
+        *_error_slots(pixel, image, weight, loss=loss),
+        *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
+        *(squared * c * entry for entry in entries for c in contrast),
+        squared,
+    ]
+
+
+def curvature_gram(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vectors: jax.Array
 ) -> jax.Array:
-    """J'VJ times a vector [6 + C, N], both in (phi, colour): the whole Gauss-Newton matrix."""
+    """v_i' J'VJ v_j for M vectors [M, 6 + C, N] in (phi, colour) -> [M, M], in one pass.
+
+    A pixel's share is v (J v_i).(J v_j), the changes of its colour; each site of its list is given
+    the part w of it, so that all sites together have it once.
+    """
+    count, length, _ = vectors.shape
+    pairs = [(i, j) for i in range(count) for j in range(i, count)]
+
+    def blended(pixel: Pixel, image, weight):
+        parts = [pixel.attached[i * length : (i + 1) * length] for i in range(count)]
+        return [channel for part in parts for channel in _change_of_color(pixel, part)]
 
     def slots(pixel: Pixel, image, weight):
-        entries = formula.phi(pixel.rows, pixel.x, pixel.y)
-        geometry, color = pixel.attached[: formula.PHI], pixel.attached[formula.PHI :]
-        logit = sum(e * v for e, v in zip(entries, geometry, strict=True))
-        contrast = pixel.colors - pixel.color[:, None]
-        change = jnp.sum(pixel.weights * (logit * contrast + color), axis=1)
-        return pull_back(pixel, weight * change)
+        share = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        channels = len(pixel.color)
+        changes = [pixel.blended[i * channels : (i + 1) * channels] for i in range(count)]
+        return [share * dot(changes[i], changes[j]) for i, j in pairs]
 
-    return sum_over_pixels(
-        grid, sites, ids, len(vector), slots, target.image, target.weight, attached=vector
-    )
+    options = {"attached": vectors.reshape(count * length, -1), "blended": blended}
+    sums = jnp.sum(compare(grid, sites, ids, target, len(pairs), slots, **options), axis=1)
+    rows, columns = np.asarray(pairs).T
+    gram = jnp.zeros((count, count), sums.dtype)
+    return gram.at[rows, columns].set(sums).at[columns, rows].set(sums)
+
+
+def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:
+    """What a step of one site does to the pixel's colour, over the site's weight."""
+    logit = dot(formula.phi(pixel.rows, pixel.x, pixel.y), vector[: formula.PHI])
+    own = vector[formula.PHI :]
+    return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
 
 
 def color_product(
@@ -147,19 +213,18 @@ def color_product(
     """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
 
     def slots(pixel: Pixel, image, weight):
-        return pixel.weights * (weight * blend(pixel.weights, pixel.attached))[:, None]
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [scaled * value for value in pixel.blended]
 
-    return sum_over_pixels(
-        grid, sites, ids, len(colors), slots, target.image, target.weight, attached=colors
-    )
+    options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
+    return compare(grid, sites, ids, target, len(colors), slots, **options)
 
 
 def color_right_side(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
     """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
 
     def slots(pixel: Pixel, image, weight):
-        color = pixel.weights * (weight * (image - pixel.color))[:, None]
-        return jnp.concatenate([color, (weight * pixel.weights * pixel.weights)[None]])
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [*(-scaled * e for e in errors(pixel, image)), scaled * pixel.weights]
 
-    entries = sites.channels + 1
-    return sum_over_pixels(grid, sites, ids, entries, slots, target.image, target.weight)
+    return compare(grid, sites, ids, target, sites.channels + 1, slots)

@@ -24,7 +24,6 @@ from sad_jax.init import init_sites
 from sad_jax.losses import Target
 from sad_jax.optim import paper_optimizer
 from sad_jax.recipe import Recipe
-from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, run_adam
 
@@ -89,11 +88,13 @@ class PaperRecipe(Recipe):
     """The published recipe."""
 
     default_steps = STEPS
-    most_initial_sites = INITIAL_SITES
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
         super().__init__(image, target, canvas, config)
         self.schedule = Schedule(self.initial, self.budget, self.steps)
+
+    def most_initial_sites(self) -> int:
+        return INITIAL_SITES
 
     def start(self, key: jax.Array) -> FitState:
         start_key, list_key, key = jax.random.split(key, 3)
@@ -123,7 +124,7 @@ class PaperRecipe(Recipe):
         if step <= self.schedule.end and step < self.steps:
             return self._control(state, step)
         if step % EXACT_EVERY == 0 or step == self.steps:
-            return state.replace(lists=find_candidates(state.sites, self.canvas))
+            return self.search(state)
         return state
 
     def finish(self, state: FitState) -> Sites:
@@ -132,23 +133,8 @@ class PaperRecipe(Recipe):
 
     def _control(self, state: FitState, step: int) -> FitState:
         """Prunes and splits, and offers the children to the lists of their cells."""
-        alive = np.array(state.alive)
-        splits, prunes = self.schedule.changes(step, int(alive.sum()))
+        splits, prunes = self.schedule.changes(step, state.num_alive)
         if not splits and not prunes:
             return state
-        stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
-        gone = density.cheapest(stats, alive, prunes)
-        alive[gone] = False
-        free = np.flatnonzero(~alive)
-        parents = density.worst(stats, alive, min(splits, len(free)))
-        sites = density.park(state.sites, gone)
-        sites, changed = density.split(sites, stats, self.image, parents, free[: len(parents)])
-        alive[changed] = True
-        sites = jax.tree.map(jnp.asarray, sites)
-        optimizer = density.clear_rows(state.optimizer, changed, len(alive))
-        return state.replace(
-            sites=sites,
-            alive=jnp.asarray(alive),
-            lists=write_home(state.lists, sites),
-            optimizer=jax.tree.map(jnp.asarray, optimizer),
-        )
+        state = self.edit(state, prunes, splits)
+        return state.replace(lists=write_home(state.lists, state.sites))

@@ -1,4 +1,4 @@
-"""What ``fit`` asks of a recipe: how a fit starts, goes on and ends."""
+"""What ``fit`` asks of a recipe: how a fit starts, goes on and ends; and edits of its sites."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Recipe(abc.ABC):
     """
 
     default_steps: int
-    most_initial_sites: int | None = None  # unless the settings ask for more
     pixels_per_initial_site = 3  # about the published start on a Kodak picture
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
@@ -38,8 +37,12 @@ class Recipe(abc.ABC):
         self.budget = config.budget(canvas)
         self.steps = config.steps or self.default_steps
         usual = max(1, canvas[0] * canvas[1] // self.pixels_per_initial_site)
-        usual = min(usual, self.most_initial_sites or usual)
+        usual = min(usual, self.most_initial_sites())
         self.initial = max(config.initial_sites or usual, self.budget)
+
+    @abc.abstractmethod
+    def most_initial_sites(self) -> int:
+        """Sites at the start unless the settings ask for more."""
 
     @abc.abstractmethod
     def start(self, key: jax.Array) -> FitState:
@@ -49,22 +52,38 @@ class Recipe(abc.ABC):
     def advance(self, state: FitState, progress: float) -> FitState:
         """Some steps further; ``progress`` is the share of the run that is done, 0 to 1."""
 
+    @abc.abstractmethod
+    def finish(self, state: FitState) -> Sites:
+        """The sites to store: those alive, at most the budget."""
+
+    def edit(self, state: FitState, prunes: int, splits: int) -> FitState:
+        """Takes the cheapest sites out and splits the worst; the lists are left as they were."""
+        stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
+        alive = np.array(state.alive)
+        gone = density.cheapest(stats, alive, prunes)
+        alive[gone] = False
+        free = np.flatnonzero(~alive)
+        parents = density.worst(stats, alive, min(splits, len(free)))
+        sites = density.park(state.sites, gone)
+        sites, changed = density.split(sites, stats, self.image, parents, free[: len(parents)])
+        alive[changed] = True
+        optimizer = density.clear_rows(state.optimizer, changed, len(alive))
+        return state.replace(
+            sites=jax.tree.map(jnp.asarray, sites),
+            alive=jnp.asarray(alive),
+            optimizer=jax.tree.map(jnp.asarray, optimizer),
+        )
+
+    def search(self, state: FitState) -> FitState:
+        """The same with exact lists."""
+        return state.replace(lists=find_candidates(state.sites, self.canvas))
+
     def thin(self, state: FitState, goal: int) -> FitState:
         """Takes the cheapest sites out until ``goal`` are left, with exact lists after each round.
 
         A round takes at most a quarter: what a removal costs depends on the neighbours' staying.
         """
-        while (count := int(jnp.sum(state.alive))) > goal:
-            stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
-            alive = np.array(state.alive)
+        while (count := state.num_alive) > goal:
             round_size = min(count - goal, max(1, int(count * THIN_SHARE)))
-            gone = density.cheapest(stats, alive, round_size)
-            alive[gone] = False
-            sites = jax.tree.map(jnp.asarray, density.park(state.sites, gone))
-            lists = find_candidates(sites, self.canvas)
-            state = state.replace(sites=sites, alive=jnp.asarray(alive), lists=lists)
+            state = self.search(self.edit(state, round_size, 0))
         return state
-
-    @abc.abstractmethod
-    def finish(self, state: FitState) -> Sites:
-        """The sites to store: those alive, at most the budget."""

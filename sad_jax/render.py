@@ -4,7 +4,8 @@
 |---|---|---|---|---|
 | "xla" | anything | yes (JAX's own) | yes | yes |
 | "xla_vjp" | anything | yes (hand-written) | forward over reverse only | yes |
-| "pallas" | GPU | yes | no | no |
+| "pallas" | GPU | yes (hand-written) | no | no |
+| "pallas_interpret" | anything, for tests of the kernels | yes (hand-written) | no | yes |
 
 ``None`` chooses the fastest one that runs here.
 """
@@ -16,14 +17,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from sad_jax import render_xla
+from sad_jax import passes, render_xla
 from sad_jax import score as formula
 from sad_jax.candidates import Candidates
 from sad_jax.cells import Grid
 from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
-
-IMPLEMENTATIONS = ("xla", "xla_vjp", "pallas")
 
 
 def render(
@@ -31,6 +30,7 @@ def render(
     lists: Candidates | tuple[int, int],
     *,
     implementation: str | None = None,
+    deterministic: bool = False,
 ) -> jax.Array:
     """Draws the picture: each pixel is the softmax blend of the sites in its cell's list.
 
@@ -43,6 +43,7 @@ def render(
         then found (K and cell size as the ``Canvas`` says, else 8 and 1).
       implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "pallas" (GPU);
         a named one runs or raises, None chooses.
+      deterministic: gradients with the same bits every time also on a GPU ("pallas").
 
     Returns:
       float[H, W, C] in the sites' precision.
@@ -61,8 +62,11 @@ def render(
     """
     check_sites(sites)
     lists = resolve(sites, lists)
+    if implementation == "xla":
+        return _plain(lists.grid, sites, lists.ids)
+    passes.launch_of(implementation, lists.k, sites.color.dtype)  # raises where it does not run
     try:
-        return chosen(implementation)(lists.grid, sites, lists.ids)
+        return _vjp(lists.grid, sites, lists.ids, implementation, deterministic)
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise
@@ -177,20 +181,5 @@ def resolve(sites: Sites, lists: Candidates | tuple[int, int]) -> Candidates:
     return lists if isinstance(lists, Candidates) else find_candidates(sites, lists)
 
 
-def chosen(implementation: str | None):
-    """The function (grid, sites, ids) -> picture that an implementation's name stands for."""
-    if implementation is None or implementation == "xla_vjp":
-        return _vjp
-    if implementation == "xla":
-        return _plain
-    if implementation == "pallas":
-        from kernels_pallas import require
-
-        return require("blend")
-    raise ValueError(
-        f"expected implementation None or one of {IMPLEMENTATIONS}, got {implementation!r}"
-    )
-
-
-_vjp = jax.jit(render_xla.render_vjp, static_argnums=0)
+_vjp = jax.jit(passes.render_vjp, static_argnums=(0, 3, 4))
 _plain = jax.jit(render_xla.render_plain, static_argnums=0)

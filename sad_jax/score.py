@@ -22,6 +22,7 @@ is active d does not depend on the geometry, and the first four entries are zero
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -47,6 +48,33 @@ class Rows(NamedTuple):
     h: jax.Array
     tau: jax.Array
     radius: jax.Array
+
+
+class Pixel(NamedTuple):
+    """One pixel of every cell of a block, and sites of its list, as ``slots`` callbacks see them.
+
+    The XLA path gives all K sites at once, with arrays [K, lanes] for what belongs to a site and
+    [lanes] for what belongs to the pixel; a kernel gives one site at a time, all arrays [lanes].
+    Vectors are tuples, so that the same callback serves both.
+
+    ``rows``: the sites; ``colors``: their C channels; ``attached``: what the caller gave along;
+    ``weights``: their softmax weights; ``x, y``: the pixel; ``color``: the blend, C channels;
+    ``blended``: a second weighted sum, if the pass asks for one.
+    """
+
+    rows: Rows
+    colors: tuple[jax.Array, ...]
+    attached: tuple[jax.Array, ...]
+    weights: jax.Array
+    x: jax.Array
+    y: jax.Array
+    color: tuple[jax.Array, ...]
+    blended: tuple[jax.Array, ...] = ()
+
+    @property
+    def contrast(self) -> tuple[jax.Array, ...]:
+        """c_i - c: how the blend changes with the logit of a site, over its weight."""
+        return tuple(own - blend for own, blend in zip(self.colors, self.color, strict=True))
 
 
 def site_rows(sites: Sites, size: int) -> Rows:
@@ -104,6 +132,22 @@ def phi(rows: Rows, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
     inverse = jnp.where(squared > SQUARED_DISTANCE_MIN, 1 / distance, 0)
     p_unit, q_unit = p * inverse, q * inverse
     return p_unit, q_unit, p_unit * q, p_unit * p - q_unit * q, distance, jnp.ones_like(distance)
+
+
+def dot(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
+    """Sum over the entries of two vectors of arrays."""
+    first, *rest = (x * y for x, y in zip(a, b, strict=True))
+    return sum(rest, start=first)
+
+
+def pull_back(pixel: Pixel, cotangent: Sequence[jax.Array]) -> list[jax.Array]:
+    """What a cotangent of the pixel's C channels gives a site: 6 + C numbers, in (phi, colour).
+
+    dc/dphi = w (c_i - c) and dc/dc_i = w.
+    """
+    logit = pixel.weights * dot(cotangent, pixel.contrast)
+    geometry = [logit * entry for entry in phi(pixel.rows, pixel.x, pixel.y)]
+    return geometry + [pixel.weights * value for value in cotangent]
 
 
 def chain(rows: Rows, size: int) -> jax.Array:

@@ -21,7 +21,8 @@ from sad_jax import search
 from sad_jax.candidates import Candidates, canvas_of
 from sad_jax.canvas import Canvas
 from sad_jax.cells import Grid
-from sad_jax.render import check_sites, chosen
+from sad_jax.render import check_sites
+from sad_jax.render import render as draw
 from sad_jax.sites import Sites
 
 
@@ -92,7 +93,7 @@ def render(
       float[H, W, C] that lies on the devices in bands.
     """
     check_sites(sites)
-    return _render(lists.grid, chosen(implementation), mesh, sites, lists.ids)
+    return _render(lists.grid, implementation, mesh, sites, lists.ids)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -114,7 +115,9 @@ def _search(grid: Grid, k: int, mesh: Mesh, sites: Sites) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _render(grid: Grid, draw, mesh: Mesh, sites: Sites, ids: jax.Array) -> jax.Array:
+def _render(
+    grid: Grid, implementation: str | None, mesh: Mesh, sites: Sites, ids: jax.Array
+) -> jax.Array:
     band, axis = _band(grid, mesh)
     missing = mesh.size * (band.rows, band.columns)[axis] - ids.shape[axis]
     ids = jnp.pad(ids, [(0, missing if i == axis else 0) for i in range(3)])
@@ -128,7 +131,8 @@ def _render(grid: Grid, draw, mesh: Mesh, sites: Sites, ids: jax.Array) -> jax.A
         check_vma=False,
     )
     def bands(sites, ids):
-        return draw(band, _moved(sites, band, mesh, axis), ids)
+        lists = Candidates(ids, jnp.int32(0), band.height, band.width, band.cell)
+        return draw(_moved(sites, band, mesh, axis), lists, implementation=implementation)
 
     return jax.lax.slice_in_dim(bands(sites, ids), 0, (grid.height, grid.width)[axis], axis=axis)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -20,10 +18,9 @@ from sad_jax.gauss_newton import (
 )
 from sad_jax.losses import (
     Target,
-    curvature_product,
+    curvature_gram,
     gradient,
     gradient_and_curvature,
-    gradient_sums,
 )
 from sad_jax.optim import paper_optimizer
 from sad_jax.sites import Sites, clamp
@@ -51,6 +48,11 @@ class FitState(flax.struct.PyTreeNode):
     step: jax.Array
     key: jax.Array
     mse: jax.Array
+
+    @property
+    def num_alive(self) -> int:
+        """Sites in the picture (waits for the device)."""
+        return int(jnp.sum(self.alive))
 
 
 @jax.jit
@@ -85,41 +87,40 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
     return jax.lax.fori_loop(0, steps, step, state)
 
 
-@partial(jax.jit, static_argnames=("iterations", "new_blocks"))
-def step_gauss_newton(
-    state: FitState, target: Target, damping: jax.Array, *, iterations: int, new_blocks: bool
+@jax.jit
+def run_gauss_newton(
+    state: FitState, target: Target, steps: jax.Array, damping: jax.Array
 ) -> FitState:
-    """One Gauss-Newton step on fixed lists; ``state.optimizer`` holds the blocks."""
-    grid, sites, ids = state.lists.grid, state.sites, state.lists.ids
-    if new_blocks:
-        mse, sums, curvature = gradient_and_curvature(grid, sites, ids, target)
-        blocks = make_blocks(sites, grid.size, curvature)
-    else:
-        mse, sums = gradient_sums(grid, sites, ids, target)
-        blocks = state.optimizer
-
-    def product(tangent: jax.Array) -> jax.Array:
-        vector = from_tangent(sites, grid.size, tangent)
-        image = curvature_product(grid, sites, ids, target, vector)
-        return to_tangent(sites, grid.size, image)
-
-    optimizer = scale_by_gauss_newton(iterations)
-    step, _ = optimizer.update(
-        to_tangent(sites, grid.size, sums),
-        optimizer.init(sites),
-        product=product,
-        blocks=blocks,
-        damping=damping,
-    )
-    moved = optax.apply_updates(sites, as_updates(sites, step))
+    """``steps`` Gauss-Newton steps on fixed lists; ``state.optimizer`` is the last step."""
+    grid, ids = state.lists.grid, state.lists.ids
+    optimizer = scale_by_gauss_newton()
     sharpest = jnp.log(SHARPEST * grid.size)
-    moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
-    return state.replace(
-        sites=clamp(moved, (grid.height, grid.width)),
-        optimizer=blocks,
-        step=state.step + 1,
-        mse=mse,
-    )
+
+    def step(_, state: FitState) -> FitState:
+        sites = state.sites
+
+        def gram(tangents: jax.Array) -> jax.Array:
+            vectors = jax.vmap(lambda tangent: from_tangent(sites, grid.size, tangent))(tangents)
+            return curvature_gram(grid, sites, ids, target, vectors)
+
+        mse, sums, curvature = gradient_and_curvature(grid, sites, ids, target)
+        tangent, last = optimizer.update(
+            to_tangent(sites, grid.size, sums),
+            state.optimizer,
+            gram=gram,
+            blocks=make_blocks(sites, grid.size, curvature),
+            damping=damping,
+        )
+        moved = optax.apply_updates(sites, as_updates(sites, tangent))
+        moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
+        return state.replace(
+            sites=clamp(moved, (grid.height, grid.width)),
+            optimizer=last,
+            step=state.step + 1,
+            mse=mse,
+        )
+
+    return jax.lax.fori_loop(0, steps, step, state)
 
 
 def home_lists(lists: Candidates, sites: Sites) -> jax.Array:

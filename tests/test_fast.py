@@ -1,5 +1,7 @@
 """Recipe fast: colours against least squares, and fits of small smooth pictures."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +14,7 @@ from sad_jax.losses import make_target
 from sad_jax.metrics import psnr
 
 SHAPE = (24, 32)
-CONFIG = sad.FitConfig(num_sites=50, initial_sites=110, steps=10)
+CONFIG = sad.FitConfig(num_sites=50, initial_sites=110, steps=40)
 KEY = jax.random.key(0)
 
 
@@ -105,30 +107,29 @@ def test_the_budget_is_met_and_the_figures_are_those_of_the_file(first, photo):
         assert np.isfinite(a).all()
     picture = np.asarray(sad.render(*decode(result.data)))
     assert result.psnr == pytest.approx(psnr(picture, photo), abs=1e-6)
-    assert result.psnr > 25
-    assert result.steps == 10
+    assert result.psnr > 28
+    assert result.steps == 40
     assert not result.interrupted
 
 
-def test_the_picture_of_the_loop_is_that_of_the_file(photo):
-    """After a few steps at the budget, so that the last one changes little."""
-    result = sad.fit(photo, sad.FitConfig(num_sites=50, initial_sites=110, steps=30), key=KEY)
-    assert abs(result.psnr - result.loop_psnr) < 0.3
+def test_the_picture_of_the_loop_is_that_of_the_file(first):
+    assert abs(first[0].psnr - first[0].loop_psnr) < 0.3
 
 
 def test_sites_are_thinned_in_stages_to_the_budget(first):
     sites = first[0].history["sites"]
+    assert first[0].history["step"] == [5, 10, 15, 20, 25, 30, 35, 40]
     assert sites[0] == 110
-    assert sites[-1] == 50
     assert (np.diff(sites) <= 0).all()
-    assert sites[6:] == [50] * 4
+    assert sites[5:] == [50] * 3
     assert len(set(sites)) > 4
 
 
 def test_steps_are_traced_once_for_each_kind(first):
     compiled = first[1]
-    assert compiled["jit(step_gauss_newton)"] == 2  # with new blocks and with kept ones
-    assert compiled["jit(_sums)"] == compiled["jit(solve_colors)"] == 1
+    assert compiled["jit(run_gauss_newton)"] == 2  # before and after the budget is reached
+    assert compiled["jit(_sums)"] == 1
+    assert compiled["jit(solve_colors)"] == 1
 
 
 def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, compiled):
@@ -151,7 +152,7 @@ def test_pixels_outside_of_the_mask_do_not_matter(photo):
     assert psnr(picture[3:20, 4:28], photo[3:20, 4:28]) > 25
 
 
-@pytest.mark.parametrize("stop", [1, 5, 8])
+@pytest.mark.parametrize("stop", [5, 25, 35])
 def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_path, stop):
     def press(progress) -> None:
         if progress.step >= stop:
@@ -170,11 +171,23 @@ def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_pat
 
 
 def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):
-    config = sad.FitConfig(num_sites=50, initial_sites=110, steps=10, seconds=1e-6)
+    config = sad.FitConfig(num_sites=50, initial_sites=110, steps=40, seconds=1e-6)
     result = sad.fit(photo, config, key=KEY)
-    assert result.steps < 10
+    assert result.steps < 40
     assert result.sites.num_sites == 50
     assert not result.interrupted
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+def test_a_robust_loss_sees_past_outliers(photo, loss):
+    """A tenth of the pixels are noise; the picture under them is closer than by least squares."""
+    rng = np.random.default_rng(0)
+    wrong = rng.uniform(size=(*SHAPE, 1)) < 0.1
+    noisy = np.where(wrong, rng.uniform(size=photo.shape), photo).astype(np.float32)
+    least = sad.fit(noisy, CONFIG, key=KEY)
+    robust = sad.fit(noisy, dataclasses.replace(CONFIG, loss=loss), key=KEY)
+    found, other = (psnr(np.asarray(sad.render(*decode(r.data))), photo) for r in (robust, least))
+    assert found > other + 3
 
 
 @pytest.mark.parametrize(

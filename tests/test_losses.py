@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import sad_jax as sad
 from sad_jax import losses
 from sad_jax import score as formula
 
@@ -60,21 +61,77 @@ def test_curvature_equals_the_dense_one(make_problem):
     channels = 2
     problem = make_problem((5, 7), channels, 2, True)
     jacobian = problem.phi_jacobian
-    vector = np.random.default_rng(0).normal(size=problem.parameters.shape)
+    vectors = np.random.default_rng(0).normal(size=(3, *problem.parameters.shape))
 
     @partial(jax.jit, static_argnums=0)
     def run(*arguments):
         sums = losses.gradient_and_curvature(*arguments)
-        return *sums, losses.curvature_product(*arguments, vector)
+        return *sums, losses.curvature_gram(*arguments, vectors)
 
-    mse, sums, curvature, product = run(*problem.arguments)
+    mse, sums, curvature, gram = run(*problem.arguments)
     blocks = problem.blocks(jacobian)
     close(mse, np.average(problem.error**2, weights=problem.values))
     close(sums, problem.right_side(jacobian))
     close(curvature.geometry, blocks[:PHI, :PHI])
     close(curvature.mixed, blocks[:PHI, PHI:])
     close(np.eye(channels)[..., None] * curvature.color, blocks[PHI:, PHI:])
-    close(product, np.einsum("gnhk,hk->gn", problem.matrix(jacobian), vector))
+    close(gram, np.einsum("agn,gnhk,bhk->ab", vectors, problem.matrix(jacobian), vectors))
+
+
+SCALARS = {  # rho of s = |e|^2, width 0.05
+    "squared": lambda s: s,
+    "huber": lambda s: jnp.where(s < 0.0025, s, 0.1 * jnp.sqrt(jnp.maximum(s, 1e-9)) - 0.0025),
+    "cauchy": lambda s: 0.0025 * jnp.log1p(s / 0.0025),
+}
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("loss", SCALARS)
+def test_reweighting_gives_the_gradient_of_the_robust_loss(make_problem, assert_same, loss):
+    problem = make_problem((5, 7), 3, 2, True)
+    image = problem.image.copy()
+    drawn = sad.render(problem.sites, problem.lists, implementation="xla")
+    image[:2] = drawn[:2] + 0.01  # within the width
+    target = losses.make_target(
+        problem.grid, jnp.asarray(image), jnp.asarray(problem.weight), loss=loss
+    )
+
+    def total(sites):
+        error = sad.render(sites, problem.lists, implementation="xla") - image
+        values = SCALARS[loss](jnp.sum(error * error, -1))
+        return jnp.sum(problem.weight * values) / problem.weight.size
+
+    mse, found = gradient(problem.grid, problem.sites, problem.ids, target)
+    assert_same(found, jax.jit(jax.grad(total))(problem.sites), 1e-8)
+    close(mse, np.average((drawn - image) ** 2, weights=problem.values.reshape(image.shape)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_curvature_of_a_robust_loss_is_that_of_the_reweighted_squares(make_problem):
+    problem = make_problem((6, 5), 2, 1, True)
+    vectors = np.random.default_rng(0).normal(size=(2, *problem.parameters.shape))
+    squared = np.sum(problem.error.reshape(*problem.shape, -1) ** 2, -1)
+    weight = jnp.asarray(problem.weight / (1 + squared / 0.0025))
+
+    @partial(jax.jit, static_argnums=0)
+    def run(grid, sites, ids, target):
+        sums = losses.gradient_and_curvature(grid, sites, ids, target)[1:]
+        colors = vectors[0, PHI:]
+        return (
+            *sums,
+            losses.curvature_gram(grid, sites, ids, target, vectors),
+            losses.color_product(grid, sites, ids, target, colors),
+            losses.color_right_side(grid, sites, ids, target),
+        )
+
+    image = jnp.asarray(problem.image)
+    robust = losses.make_target(problem.grid, image, jnp.asarray(problem.weight), loss="cauchy")
+    found = run(problem.grid, problem.sites, problem.ids, robust)
+    expected = run(
+        problem.grid, problem.sites, problem.ids, losses.make_target(problem.grid, image, weight)
+    )
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        close(a, b)
 
 
 @pytest.mark.usefixtures("x64")

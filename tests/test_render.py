@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 import sad_jax as sad
 from sad_jax.cells import Grid
-from sad_jax.render_xla import render_vjp
+from sad_jax.passes import render_vjp
 
 CASES = [  # shape, sites, channels, K, cell
     ((1, 1), 1, 3, 8, 1),

@@ -1,0 +1,184 @@
+"""The blend: pictures from lists. Also what every pass over the pixels of cells shares.
+
+Data layout. Cells come in blocks, the cell last and fastest: ids int32[blocks, K, block], corners
+int32[blocks, 2, block], pictures [blocks, P, C, block] with P = cell * cell pixels. The sites are a
+table of R = 7 + C (+ attached) floats a site: [N, R] for programs that read it themselves (it is
+a few megabytes and stays in the cache), or gathered by XLA to [R, blocks, K, block].
+
+One program takes ``lanes`` neighbouring cells, one lane a cell; no lane talks to another. A loop
+over the K sites of the list runs an online softmax: the smallest score so far, and the sums of the
+weights and of the weighted colours relative to it. A site's row is read once for up to 4 pixels.
+
+A pixel of a cell of one moves at least 4 (K + 2) bytes in and 4 C out: 52 at K = 8, C = 3. That is
+20 MB at 768x512; it computes about K (30 + 2 C) operations, an exponential and a root among them,
+so it is bound by instructions before it is bound by memory: 0.1 Gflop. Gathered outside, it reads
+4 K R bytes more, and XLA has written them: 128 MB twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+
+from kernels_pallas.config import Launch
+from sad_jax import score as formula
+from sad_jax.score import Pixel, Rows
+
+OWN = len(Rows._fields)
+
+
+def blend(
+    table: jax.Array, ids: jax.Array, corner: jax.Array, *, cell: int, launch: Launch
+) -> jax.Array:
+    """The picture in blocks, float[blocks, P, C, block].
+
+    Args:
+      table: float[7 + C, N].
+      ids: int32[blocks, K, block].
+      corner: int32[blocks, 2, block], (x, y) of each cell's first pixel.
+      cell: pixels a side of a cell.
+      launch: see there.
+    """
+    work = Work(table, ids, corner, len(table) - OWN, cell, launch)
+
+    def body(*refs):
+        read, corner, out = work.open(refs)
+
+        def group(first):
+            for i, state in enumerate(softmax(work, read, work.places(corner, first))):
+                for c, color in enumerate(state.color):
+                    out[first + i, c, :] = color
+
+        work.for_groups(group)
+
+    shape = (len(ids), cell * cell, work.channels, ids.shape[-1])
+    return work.run(body, "sad_blend", (), jax.ShapeDtypeStruct(shape, table.dtype))
+
+
+class Work(NamedTuple):
+    """The operands of a pass in blocks, and how a program finds its part of them."""
+
+    table: jax.Array
+    ids: jax.Array
+    corner: jax.Array
+    channels: int
+    cell: int
+    launch: Launch
+
+    @property
+    def k(self) -> int:
+        return self.ids.shape[1]
+
+    @property
+    def lanes(self) -> int:
+        return min(self.launch.lanes, self.ids.shape[-1])
+
+    @property
+    def pixels(self) -> int:
+        """Held at once, of the P of a cell."""
+        most = self.launch.pixels if self.channels <= 4 else 1
+        return min(most, self.cell * self.cell)
+
+    def run(self, body, name: str, inputs: tuple[jax.Array, ...], shape: jax.ShapeDtypeStruct):
+        """Launches ``body(*refs)`` over all cells; ``open`` tells the refs apart."""
+        if self.launch.gather == "inside":
+            sites, spec = self.table.T, pl.BlockSpec(memory_space=pl.ANY)
+        else:
+            sites = formula.gather(self.table, self.ids).swapaxes(0, 1)
+            spec = self.spec(sites)
+        blocked = (self.ids, self.corner, *inputs)
+        return self.launch.call(
+            body,
+            name,
+            grid=(len(self.ids) * self.programs,),
+            in_specs=[spec, *(self.spec(array) for array in blocked)],
+            out_specs=self.spec(shape),
+            out_shape=shape,
+        )(sites, *blocked)
+
+    @property
+    def programs(self) -> int:
+        """In a block."""
+        return self.ids.shape[-1] // self.lanes
+
+    def spec(self, array) -> pl.BlockSpec:
+        """A program's part of an array [blocks, ..., block]: [..., lanes]."""
+        middle = array.shape[1:-1]
+
+        def place(program):
+            return program // self.programs, *[0] * len(middle), program % self.programs
+
+        return pl.BlockSpec((None, *middle, self.lanes), place)
+
+    def open(self, refs):
+        """The function that reads slot k, the corner, and all further refs."""
+        sites, ids, corner, *rest = refs
+
+        def read(k) -> tuple[Rows, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+            if self.launch.gather == "inside":
+                near = ids[k, :]
+                row = [sites[near, r] for r in range(len(self.table))]
+            else:
+                row = [sites[r, k, :] for r in range(len(self.table))]
+            own = OWN + self.channels
+            return Rows(*row[:OWN]), tuple(row[OWN:own]), tuple(row[own:])
+
+        return read, corner, *rest
+
+    def places(self, corner, first) -> list[tuple[jax.Array, jax.Array]]:
+        """(x, y) of the pixels from ``first`` on that are held at once."""
+        x, y = (corner[axis, :].astype(self.table.dtype) for axis in (0, 1))
+        pixels = [first + i for i in range(self.pixels)]
+        return [(x + i % self.cell, y + i // self.cell) for i in pixels]
+
+    def for_groups(self, group: Callable) -> None:
+        """``group(first pixel)`` for all groups of pixels of the cells."""
+        groups = self.cell * self.cell // self.pixels
+        if groups == 1:
+            group(0)
+        else:
+            jax.lax.fori_loop(0, groups, lambda g, _: group(g * self.pixels), None)
+
+
+class Softmax(NamedTuple):
+    """Of one pixel: the smallest score, the sum of exp(least - score), and the blended colour."""
+
+    least: jax.Array
+    total: jax.Array
+    color: tuple[jax.Array, ...]
+
+    def weight(self, rows: Rows, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.exp(self.least - formula.score(rows, x, y)) / self.total
+
+
+def softmax(work: Work, read: Callable, places: list) -> list[Softmax]:
+    """Online over the K sites of the lists, for each place."""
+
+    def add(k, states):
+        rows, colors, _ = read(k)
+        new_states = []
+        for state, (x, y) in zip(states, places, strict=True):
+            score = formula.score(rows, x, y)
+            least = jnp.minimum(state.least, score)
+            old, new = jnp.exp(least - state.least), jnp.exp(least - score)
+            color = [old * c + new * own for c, own in zip(state.color, colors, strict=True)]
+            new_states.append(Softmax(least, old * state.total + new, tuple(color)))
+        return new_states
+
+    zero = jnp.zeros(work.lanes, work.table.dtype)
+    empty = Softmax(zero + jnp.inf, zero, (zero,) * work.channels)
+    states = jax.lax.fori_loop(0, work.k, add, [empty] * len(places))
+    return [s._replace(color=tuple(c / s.total for c in s.color)) for s in states]
+
+
+def pixels_of(states: list[Softmax], places: list, slot: tuple, blended: list) -> list[Pixel]:
+    """What callbacks see of one slot of the list, for each place."""
+    rows, colors, attached = slot
+    return [
+        Pixel(rows, colors, attached, state.weight(rows, x, y), x, y, state.color, second)
+        for state, (x, y), second in zip(states, places, blended, strict=True)
+    ]
