@@ -1,7 +1,7 @@
 """GPU kernels in Pallas: the passes over a picture, and the merge of lists.
 
 To read in this order: ``config.py`` (how a kernel is launched), ``blend.py`` (layout, blend),
-``fit_step.py`` (sums for every slot), ``reduce.py`` (from slots to sites), ``propagate.py`` (lists).
+``fit_step.py`` (sums for every slot), ``reduce.py`` (from slots to sites), ``propagate.py``.
 Each opens with its data layout, what one program does, and the bytes and operations it must move.
 They take plain arrays and share with ``sad_jax`` the formula alone.
 """

@@ -133,7 +133,8 @@ class Work(NamedTuple):
         """(x, y) of the pixels from ``first`` on that are held at once."""
         x, y = (corner[axis, :].astype(self.table.dtype) for axis in (0, 1))
         pixels = [first + i for i in range(self.pixels)]
-        return [(x + i % self.cell, y + i // self.cell) for i in pixels]
+        shift = self.cell.bit_length() - 1
+        return [(x + (i & (self.cell - 1)), y + (i >> shift)) for i in pixels]
 
     def for_groups(self, group: Callable) -> None:
         """``group(first pixel)`` for all groups of pixels of the cells."""

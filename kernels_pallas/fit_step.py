@@ -1,7 +1,7 @@
 """The fit step: blend, compare and pull back in one pass; what every slot of a list receives.
 
 Data layout as in ``blend.py``, with pictures to compare with as further inputs [blocks, P, C,
-block]. One program takes ``lanes`` cells. Its first loop over the list is the blend's; a second one,
+block]. One program takes ``lanes`` cells. Its first loop over the list is the blend's; a second,
 if asked for, forms another weighted sum (the change of colour in a product with J'VJ); the last one
 evaluates the callback, sums it over the pixels of the cell and writes [entries, K, lanes]. These
 slot sums are then added up to the sites (``reduce.py``).
@@ -92,7 +92,7 @@ def slot_sums(
                 [tuple(p[first + i, c, :] for c in range(p.shape[1])) for p in pictures]
                 for i in range(len(places))
             ]
-            second = [()] * len(places)
+            second: list[tuple[jax.Array, ...]] = [()] * len(places)
             if blended is not None:
                 second = weighted_sums(work, read, places, states, blended, here)
 

@@ -24,7 +24,7 @@ WARP = 32
 def add_up(
     sums: jax.Array, ids: jax.Array, slots: jax.Array, deterministic: bool, launch: Launch
 ) -> jax.Array:
-    """Adds slots [blocks, entries, K, block] to the sites [entries, N] of ids [blocks, K, block]."""
+    """Adds slots [blocks, R, K, block] to the sites [R, N] of ids [blocks, K, block]."""
     if deterministic:
         return sums + sorted_sums(ids, slots, sums.shape[1], launch)
     flat = slots.swapaxes(0, 1).reshape(len(sums), -1)
@@ -33,7 +33,7 @@ def add_up(
 
 def sorted_sums(ids: jax.Array, slots: jax.Array, num_sites: int, launch: Launch) -> jax.Array:
     """The sums float[entries, N] of the slots of each site, in the order of the slots."""
-    blocks, entries, k, block = slots.shape
+    _, entries, k, block = slots.shape
     order = jnp.argsort(ids.reshape(-1), stable=True).astype(jnp.int32)
     everyone = jnp.arange(num_sites + 1, dtype=jnp.int32)
     begin = jnp.searchsorted(ids.reshape(-1)[order], everyone).astype(jnp.int32)

@@ -18,6 +18,7 @@ import numpy as np
 from sad_jax import score as formula
 from sad_jax.canvas import Canvas
 from sad_jax.cells import Grid, map_blocks
+from sad_jax.passes import launch_of
 from sad_jax.score import Rows
 from sad_jax.sites import Sites, hilbert_index
 
@@ -110,7 +111,9 @@ def write_home(lists: Candidates, sites: Sites) -> Candidates:
     return _merge_into(lists, sites, lambda _, column, row: standing[row, column][None])
 
 
-def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
+def propagate(
+    lists: Candidates, sites: Sites, *, key: jax.Array, implementation: str | None = None
+) -> Candidates:
     """One update of all lists: own, four neighbours at the jump, and injected sites.
 
     The published pass: each cell merges its own list, those of the 4 neighbours at distance
@@ -122,6 +125,7 @@ def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
       lists: the lists so far.
       sites: N sites.
       key: a JAX random key; a fresh one for each pass.
+      implementation: "xla" or "pallas", which runs or raises; None chooses.
 
     Returns:
       The updated lists; a scan's carry can hold them.
@@ -133,11 +137,17 @@ def propagate(lists: Candidates, sites: Sites, *, key: jax.Array) -> Candidates:
       >>> sad.propagate(lists, sites, key=jax.random.key(2)).ids.shape
       (8, 8, 8)
     """
-    return _propagate(lists, jax.lax.stop_gradient(sites), key)
+    return _propagate(lists, jax.lax.stop_gradient(sites), key, implementation=implementation)
 
 
-@partial(jax.jit, static_argnames="shift")
-def _propagate(lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0.0) -> Candidates:
+@partial(jax.jit, static_argnames=("shift", "implementation"))
+def _propagate(
+    lists: Candidates,
+    sites: Sites,
+    key: jax.Array,
+    shift: float = 0.0,
+    implementation: str | None = None,
+) -> Candidates:
     grid, n = lists.grid, sites.num_sites
     jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
     order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
@@ -151,7 +161,8 @@ def _propagate(lists: Candidates, sites: Sites, key: jax.Array, shift: float = 0
         along = order[jnp.clip(place[lists.ids[row, column, 0]] + reach, 0, n - 1)]
         return jnp.concatenate([*near, random, along[None]])
 
-    return _merge_into(lists, sites, fresh, shift).replace(passes=lists.passes + 1)
+    merged = _merge_into(lists, sites, fresh, shift, implementation)
+    return merged.replace(passes=lists.passes + 1)
 
 
 def flood_candidates(
@@ -214,6 +225,7 @@ def _merge_into(
     sites: Sites,
     fresh: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
     shift: float = 0.0,
+    implementation: str | None = None,
 ) -> Candidates:
     """Merges further ids into the lists, block by block.
 
@@ -222,6 +234,7 @@ def _merge_into(
       sites: N sites.
       fresh: (number of the block, columns, rows of its cells) -> int32[F, lanes].
       shift: pixels beyond the cell's centre where scores are taken.
+      implementation: "xla" or "pallas"; None chooses.
 
     Returns:
       The merged lists.
@@ -229,14 +242,24 @@ def _merge_into(
     grid, rows = lists.grid, formula.site_rows(sites, lists.grid.size)
     last = jnp.asarray([[grid.width - 1], [grid.height - 1]]) if shift else jnp.inf
 
-    def block(args):
-        number, corner = args
+    def offered(number, corner):
         column, row = corner // grid.cell
-        ids = jnp.concatenate([_lists_at(lists, column, row), fresh(number, column, row)])
-        x, y = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
-        return merge(rows, ids, x, y, lists.k)
+        place = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
+        return jnp.concatenate([_lists_at(lists, column, row), fresh(number, column, row)]), place
 
-    blocks = map_blocks(block, (jnp.arange(grid.blocks), grid.corners()))
+    def block(args):
+        ids, place = offered(*args)
+        return merge(rows, ids, place[0], place[1], lists.k)
+
+    numbered = jnp.arange(grid.blocks), grid.corners()
+    launch = launch_of(implementation, lists.k, rows.x.dtype)
+    if launch is None:
+        blocks = map_blocks(block, numbered)
+    else:
+        from kernels_pallas.propagate import merge as merge_blocks
+
+        ids, places = jax.vmap(offered)(*numbered)
+        blocks = merge_blocks(rows, ids, places, lists.k, launch)
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape))
 
 

@@ -141,8 +141,14 @@ def fit(
     weight = check_mask(mask, photo.shape[:2])
     canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
     launch = launch_of(config.implementation, canvas.k, photo.dtype)  # raises where it does not run
-    grid, options = Grid(*canvas, canvas.cell), {"loss": config.loss, "implementation": config.implementation}
-    target = make_target(grid, jnp.asarray(photo), weight, **options)
+    grid = Grid(*canvas, canvas.cell)
+    target = make_target(
+        grid,
+        jnp.asarray(photo),
+        weight,
+        loss=config.loss,
+        implementation=config.implementation,
+    )
     recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
     signature = _signature(photo, weight, config)
     clock, seconds = _Clock(), config.seconds or np.inf

@@ -12,8 +12,9 @@ A is never formed. With B its block diagonal, one (6 + C) x (6 + C) block a site
 
 where alpha and beta minimise the quadratic model m's + 1/2 s'A s in the plane of p and d. On a
 fixed quadratic that is preconditioned conjugate gradients (locally optimal, Knyazev 2001); here
-every step sees the picture, its curvature and its lists anew, and there are no inner iterations. It costs two passes over the pixels: m and B (``losses.gradient_and_curvature``), and the
-3 numbers of A in the plane (``losses.curvature_gram``).
+every step sees the picture, its curvature and its lists anew, and there are no inner iterations.
+It costs two passes over the pixels: m and B (``losses.gradient_and_curvature``), and the 3 numbers
+of A in the plane (``losses.curvature_gram``).
 """
 
 from __future__ import annotations

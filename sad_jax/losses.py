@@ -96,7 +96,7 @@ class Curvature(NamedTuple):
 def compare(
     grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
 ) -> jax.Array:
-    """``sum_over_pixels`` of callbacks (Pixel, image's C channels, (weight,)), as ``target`` says."""
+    """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
     pictures = target.image, target.weight
     options |= {"implementation": target.implementation, "deterministic": target.deterministic}
     return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
@@ -164,10 +164,11 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
     squared = effective_weight(pixel, image, weight, loss) * pixel.weights * pixel.weights
     both = squared * dot(contrast, contrast)
     scaled = [both * entry for entry in entries]
+    mixed = [squared * c for c in contrast]
     return [
         *_error_slots(pixel, image, weight, loss=loss),
         *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
-        *(squared * c * entry for entry in entries for c in contrast),
+        *(pull * entry for entry in entries for pull in mixed),
         squared,
     ]
 

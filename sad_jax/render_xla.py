@@ -75,7 +75,7 @@ def sum_slots(
         ids, corner, *pictures = block
         near = formula.gather(table, ids)
         rows, colors = split_table(near[:own])
-        total = None
+        total = jnp.zeros((entries, *ids.shape), table.dtype)
         for i, (ox, oy) in enumerate(grid.offsets()):
             x, y = corner[0].astype(table.dtype) + ox, corner[1].astype(table.dtype) + oy
             weights = formula.softmax_weights(rows, x, y)
@@ -85,8 +85,7 @@ def sum_slots(
             if blended is not None:
                 change = tuple(jnp.sum(weights * v, axis=0) for v in blended(pixel, *here))
                 pixel = pixel._replace(blended=change)
-            received = jnp.stack(slots(pixel, *here))
-            total = received if total is None else total + received
+            total += jnp.stack(slots(pixel, *here))
         return scatter(sums, ids, total), None
 
     blocks = (ids, grid.corners(), *inputs)

@@ -65,7 +65,9 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
         mse, gradients = gradient(grid, state.sites, state.lists.ids, target)
         lists = jax.lax.cond(
             state.step % LIST_EVERY == 0,
-            lambda: propagate(state.lists, state.sites, key=key),
+            lambda: propagate(
+                state.lists, state.sites, key=key, implementation=target.implementation
+            ),
             lambda: state.lists,
         )
         updates, optimizer_state = optimizer.update(

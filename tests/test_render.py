@@ -262,11 +262,6 @@ def test_an_unknown_implementation_is_refused(make_sites):
         sad.render(make_sites(4), (3, 3), implementation="cuda")
 
 
-def test_pallas_runs_or_says_why_not(make_sites):
-    with pytest.raises(NotImplementedError, match="expected a Pallas kernel"):
-        sad.render(make_sites(4), (3, 3), implementation="pallas")
-
-
 @pytest.mark.parametrize(
     ("field", "shape", "expected"),
     [

@@ -1,0 +1,240 @@
+"""Compiles every kernel for an H200 on a machine without a GPU: registers, spills, seconds.
+
+    .ci/compile_h200          # the tests of marker h200: nothing spills
+    .ci/compile_h200 table    # this table, into experiments/results/kernels.json
+
+XLA's GPU compiler runs without a device when it is given a description of one. That checks the
+kernels' lowering and code generation; it does not run them. The script puts what is needed, the
+CUDA plugin of the very version of jax in use and ``ptxas``, beside the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import topologies
+from jax.sharding import NamedSharding, PartitionSpec
+
+import kernels_pallas
+from experiments.machine import machine
+from kernels_pallas.config import Launch
+from kernels_pallas.propagate import merge as merge_lists
+from sad_jax import losses, train
+from sad_jax.candidates import Candidates, propagate
+from sad_jax.cells import Grid
+from sad_jax.gauss_newton import scale_by_gauss_newton
+from sad_jax.optim import paper_optimizer
+from sad_jax.passes import render_vjp
+from sad_jax.render_xla import split_ids
+from sad_jax.score import site_rows
+from sad_jax.sites import Sites
+
+H200 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  shared_memory_per_block_optin: 232448
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 151397597184
+  cuda_compute_capability { major: 9 minor: 0 feature_extension: ACCELERATED_FEATURES }
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+  thread_dim_limit_x: 1024 thread_dim_limit_y: 1024 thread_dim_limit_z: 64
+  device_vendor: "NVIDIA Corporation" name: "NVIDIA H200"
+  driver_version: "13.0.0" runtime_version: "13.0.0" compile_time_toolkit_version: "13.0.0"
+}
+platform_name: "CUDA"
+device_description_str: "NVIDIA H200"
+"""
+DUMP = Path(tempfile.gettempdir()) / f"xla_dump_{os.getpid()}"
+FAIL_ON_SPILLS = {"xla_gpu_fail_ptx_compilation_on_register_spilling": True}
+
+
+@contextlib.contextmanager
+def without_a_gpu(launch: Launch | None = None) -> Iterator[None]:
+    """Lets "pallas" be lowered where there is no GPU, launched as told."""
+    with contextlib.ExitStack() as stack:
+        patch = partial(mock.patch.object, kernels_pallas)
+        stack.enter_context(patch("why_not", return_value=None))
+        stack.enter_context(patch("Launch", return_value=launch or Launch()))
+        with contextlib.suppress(ImportError):  # jax >= 0.11 wants to know the device
+            from jax.sharding import AbstractDevice, AbstractMesh, use_abstract_mesh
+
+            device = AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+            stack.enter_context(use_abstract_mesh(AbstractMesh((), (), abstract_device=device)))
+        yield
+
+
+def lower(function: Callable, arguments, launch: Launch | None = None):
+    """Lowers a jitted function for CUDA; raises what the lowering raises."""
+    jax.clear_caches()  # the launch is no argument
+    with without_a_gpu(launch):
+        return jax.jit(function).trace(*arguments).lower(lowering_platforms=("cuda",))
+
+
+def compile_h200(function: Callable, arguments, launch: Launch | None = None, **options):
+    """Compiles a function for an H200; the wheel ``jax-cuda13-pjrt`` must be importable."""
+    topology = topologies.get_topology_desc(
+        platform="cuda", topology_name="h200", target_config=H200, topology="1x1x1"
+    )
+    sharding = NamedSharding(topologies.make_mesh(topology, (1,), ("x",)), PartitionSpec())
+    place = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding)  # noqa: E731
+    lowered = lower(function, jax.tree.map(place, arguments), launch)
+    return lowered.compile(compiler_options=options or None)
+
+
+def statistics(function: Callable, arguments, launch: Launch | None = None) -> dict[str, dict]:
+    """Registers and bytes spilled of our kernels in a function, by name."""
+    before = set(DUMP.glob("*.ptx"))
+    compile_h200(function, arguments, launch)
+    found = {}
+    for path in set(DUMP.glob("*.ptx")) - before:
+        command = ["ptxas", "-v", "-arch=sm_90a", path, "-o", DUMP / "kernel.cubin"]
+        report = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        for part in report.split("Compiling entry function '")[1:]:
+            name = part.split("'")[0]
+            if not name.startswith("sad_"):
+                continue
+            first = lambda pattern, part=part: int(re.search(pattern, part)[1])  # noqa: E731
+            found[name] = {
+                "registers": first(r"Used (\d+) registers"),
+                "spill_bytes": first(r"(\d+) bytes spill stores"),
+            }
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A problem of zeros, of the shapes that matter to a kernel."""
+
+    cell: int = 1
+    k: int = 8
+    channels: int = 3
+    deterministic: bool = False
+    launch: Launch = Launch()  # noqa: RUF009 (frozen)
+    sites: int = 1000
+    shape: tuple[int, int] = (64, 96)
+
+    def make(self):
+        """Sites, lists and target."""
+        n, zeros = self.sites, partial(jnp.zeros, dtype=jnp.float32)
+        sites = Sites(
+            zeros((n, 2)), zeros(n), zeros(n), zeros((n, self.channels)), zeros((n, 2)), zeros(n)
+        )
+        grid = Grid(*self.shape, self.cell)
+        ids = jnp.zeros((grid.rows, grid.columns, self.k), jnp.int32)
+        lists = Candidates(ids, jnp.int32(0), *self.shape, self.cell)
+        options = {"implementation": "pallas", "deterministic": self.deterministic}
+        target = losses.make_target(grid, zeros((*self.shape, self.channels)), **options)
+        return sites, lists, target
+
+
+def render(sites: Sites, lists: Candidates, target: losses.Target):
+    return render_vjp(lists.grid, sites, lists.ids, "pallas", target.deterministic)
+
+
+def render_gradient(sites: Sites, lists: Candidates, target: losses.Target):
+    return jax.grad(lambda sites: jnp.sum(render(sites, lists, target) ** 2))(sites)
+
+
+def gradient(sites: Sites, lists: Candidates, target: losses.Target):
+    return losses.gradient(lists.grid, sites, lists.ids, target)
+
+
+def gradient_and_curvature(sites: Sites, lists: Candidates, target: losses.Target):
+    return losses.gradient_and_curvature(lists.grid, sites, lists.ids, target)
+
+
+def curvature_gram(sites: Sites, lists: Candidates, target: losses.Target):
+    vectors = jnp.ones((2, 6 + sites.channels, sites.num_sites))
+    return losses.curvature_gram(lists.grid, sites, lists.ids, target, vectors)
+
+
+def merge(sites: Sites, lists: Candidates, target: losses.Target):
+    """The kernel of the propagation alone."""
+    grid = lists.grid
+    ids = jnp.tile(split_ids(grid, lists.ids), (1, 5, 1))
+    rows = site_rows(sites, grid.size)
+    return merge_lists(rows, ids, grid.corners().astype(jnp.float32), lists.k, Launch())
+
+
+def propagation(sites: Sites, lists: Candidates, target: losses.Target):
+    return propagate(lists, sites, key=jax.random.key(0), implementation="pallas")
+
+
+def state_of(sites: Sites, lists: Candidates, optimizer) -> train.FitState:
+    return train.FitState(
+        sites=sites,
+        alive=jnp.ones(sites.num_sites, bool),
+        lists=lists,
+        optimizer=optimizer,
+        step=jnp.int32(0),
+        key=jax.random.key(0),
+        mse=jnp.float32(0),
+    )
+
+
+def gauss_newton_step(sites: Sites, lists: Candidates, target: losses.Target):
+    state = state_of(sites, lists, scale_by_gauss_newton().init(sites))
+    return train.run_gauss_newton(state, target, jnp.int32(5), jnp.float32(1)).sites
+
+
+def adam_step(sites: Sites, lists: Candidates, target: losses.Target):
+    state = state_of(sites, lists, paper_optimizer().init(sites))
+    return train.run_adam(state, target, jnp.int32(8), jnp.float32(100)).sites
+
+
+KERNELS = (render, gradient, gradient_and_curvature, curvature_gram, merge)
+STEPS = (render_gradient, propagation, gauss_newton_step, adam_step)
+CASES = {
+    "cells of 1": Case(),
+    "cells of 2": Case(cell=2),
+    "cells of 4": Case(cell=4),
+    "K = 32": Case(k=32),
+    "1 channel": Case(channels=1),
+    "4 channels, cells of 2": Case(channels=4, cell=2),
+    "gathered outside": Case(launch=Launch(gather="outside")),
+    "256 lanes, 8 warps": Case(launch=Launch(lanes=256, warps=8)),
+}
+SORTED = Case(deterministic=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    # read at the first use of XLA, which is below
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={DUMP}"
+    os.environ["XLA_FLAGS"] += " --xla_dump_emitter_re=.*"
+    work = [(name, case, function) for name, case in CASES.items() for function in KERNELS]
+    work += [("sorted sums", SORTED, gradient), ("sorted sums", SORTED, gradient_and_curvature)]
+    rows = []
+    for name, case, function in work:
+        start = time.process_time()
+        found = statistics(function, case.make(), case.launch)
+        seconds = round(time.process_time() - start, 1)
+        for kernel, figures in found.items():
+            row = {"pass": function.__name__, "option": name, "kernel": kernel} | figures
+            rows.append(row | {"compile_cpu_seconds": seconds})
+            print("| " + " | ".join(map(str, rows[-1].values())) + " |", flush=True)
+    if args.json:
+        Path(args.json).write_text(json.dumps(machine() | {"rows": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
