@@ -1,6 +1,7 @@
 """Soft Anisotropic Diagrams in JAX: explicit, differentiable, compact pictures of sites."""
 
 from sad_jax import sharding
+from sad_jax.batch import fit_batch
 from sad_jax.candidates import Candidates, flood_candidates, propagate, seed_candidates
 from sad_jax.canvas import Canvas
 from sad_jax.config import FitConfig
@@ -34,6 +35,7 @@ __all__ = [
     "densify",
     "find_candidates",
     "fit",
+    "fit_batch",
     "flood_candidates",
     "init_sites",
     "load",

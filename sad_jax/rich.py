@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +25,7 @@ def sites_html(sites: Sites) -> str:
     """Number, channels, and of every field the least, middle and largest value."""
     alive = np.asarray(sites.radius) != PARKED_RADIUS
     head = f"<b>{np.sum(alive):,} sites</b>, {sites.channels} channels, {alive.shape[0]:,} slots"
-    rows = [("field", "least", "median", "largest")]
+    rows: list[tuple[str, ...]] = [("field", "least", "median", "largest")]
     for name in ("position", "log_tau", "radius", "color", "log_aniso"):
         values = np.asarray(getattr(sites, name))[alive]
         rows.append((name, *(f"{v:.4g}" for v in np.percentile(values, (0, 50, 100)))))
@@ -60,7 +61,7 @@ def _thumbnail(picture) -> str:
     return f'<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
 
 
-def _table(rows: list[tuple[str, ...]]) -> str:
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
     cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
     return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
 

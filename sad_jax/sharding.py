@@ -26,17 +26,18 @@ from sad_jax.render import render as draw
 from sad_jax.sites import Sites
 
 
-def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The devices in one row, axis "bands", for the functions of this module.
+def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands") -> Mesh:
+    """The devices in one row, for the functions of this module.
 
     Args:
       devices: by default all, those of other processes included (``jax.distributed``).
+      axis: the row's name.
 
     Returns:
       A Mesh whose axis JAX partitions by itself, so that any loss of the picture runs on it.
     """
     devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), ("bands",), (AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(devices),), (axis,), (AxisType.Auto,), devices=devices)
 
 
 def find_candidates(
