@@ -20,8 +20,8 @@ from experiments.inverse.common import Problem, Settings, arguments, crop, run, 
 SIDE, CORNER = 128, (130, 70)
 SIGMA = 2.0  # of the PSF, in pixels
 NOISE = 0.02  # standard deviation
-BALANCE = 0.2  # of Wiener
-ITERATIONS = 20  # of Richardson-Lucy
+BALANCE = 0.03  # of Wiener
+ITERATIONS = 25  # of Richardson-Lucy
 SETTINGS = Settings(sites=600, tv=1.5e-3)
 
 
