@@ -221,6 +221,7 @@ def main() -> None:
     # read at the first use of XLA, which is below
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={DUMP}"
     os.environ["XLA_FLAGS"] += " --xla_dump_emitter_re=.*"
+    os.environ.setdefault("LLVM_DISABLE_SYMBOLIZATION", "1")  # or each warning takes seconds
     work = [(name, case, function) for name, case in CASES.items() for function in KERNELS]
     work += [("sorted sums", SORTED, gradient), ("sorted sums", SORTED, gradient_and_curvature)]
     rows = []

@@ -180,6 +180,16 @@ def pixels_of(states: list[Softmax], places: list, slot: tuple, blended: list) -
     """What callbacks see of one slot of the list, for each place."""
     rows, colors, attached = slot
     return [
-        Pixel(rows, colors, attached, state.weight(rows, x, y), x, y, state.color, second)
+        Pixel(
+            rows,
+            colors,
+            attached,
+            state.weight(rows, x, y),
+            formula.phi(rows, x, y),
+            x,
+            y,
+            state.color,
+            second,
+        )
         for state, (x, y), second in zip(states, places, blended, strict=True)
     ]

@@ -27,9 +27,9 @@ from sad_jax.train import FitState, run_gauss_newton
 
 STEPS = 200
 OVERSHOOT = 8  # most sites at the start, in budgets
-THINNING_END = 0.6  # of the run: the budget is reached
-MOVED, MOVES_END = 0.05, 0.9  # share of the sites moved at once, falling to none there in the run
-MOVES_EVERY = 20  # steps
+THINNING_END = 0.3  # of the run: the budget is reached
+MOVED, MOVES_END = 0.15, 0.9  # share of the sites moved at once, falling to none there in the run
+MOVES_EVERY = 10  # steps
 DAMPING = (1.0, 0.1)  # at the start and at the end
 LISTS_EVERY = 5  # steps between two searches of the lists,
 LATE, LISTS_EVERY_LATE = 0.9, 2  # and from this part of the run on

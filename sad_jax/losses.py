@@ -159,7 +159,7 @@ def gradient_and_curvature(
 
 def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
     """``_error_slots``, then v rho' J'J: upper triangle of geometry, mixed, one for colours."""
-    entries = formula.phi(pixel.rows, pixel.x, pixel.y)
+    entries = pixel.phi
     contrast = pixel.contrast
     squared = effective_weight(pixel, image, weight, loss) * pixel.weights * pixel.weights
     both = squared * dot(contrast, contrast)
@@ -203,7 +203,7 @@ def curvature_gram(
 
 def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:
     """What a step of one site does to the pixel's colour, over the site's weight."""
-    logit = dot(formula.phi(pixel.rows, pixel.x, pixel.y), vector[: formula.PHI])
+    logit = dot(pixel.phi, vector[: formula.PHI])
     own = vector[formula.PHI :]
     return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
 

@@ -78,9 +78,10 @@ def sum_slots(
         total = jnp.zeros((entries, *ids.shape), table.dtype)
         for i, (ox, oy) in enumerate(grid.offsets()):
             x, y = corner[0].astype(table.dtype) + ox, corner[1].astype(table.dtype) + oy
+            phi = formula.phi(rows, x, y)
             weights = formula.softmax_weights(rows, x, y)
-            color = tuple(blend(weights, colors))
-            pixel = Pixel(rows, tuple(colors), tuple(near[own:]), weights, x, y, color)
+            color = blend(weights, colors)
+            pixel = Pixel(rows, colors, tuple(near[own:]), weights, phi, x, y, color)
             here = [tuple(picture[i]) for picture in pictures]
             if blended is not None:
                 change = tuple(jnp.sum(weights * v, axis=0) for v in blended(pixel, *here))

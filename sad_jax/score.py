@@ -58,7 +58,7 @@ class Pixel(NamedTuple):
     Vectors are tuples, so that the same callback serves both.
 
     ``rows``: the sites; ``colors``: their C channels; ``attached``: what the caller gave along;
-    ``weights``: their softmax weights; ``x, y``: the pixel; ``color``: the blend, C channels;
+    ``weights``: their softmax weights; ``phi``: their six numbers; ``x, y``: the pixel; ``color``: the blend, C channels;
     ``blended``: a second weighted sum, if the pass asks for one.
     """
 
@@ -66,6 +66,7 @@ class Pixel(NamedTuple):
     colors: tuple[jax.Array, ...]
     attached: tuple[jax.Array, ...]
     weights: jax.Array
+    phi: tuple[jax.Array, ...]
     x: jax.Array
     y: jax.Array
     color: tuple[jax.Array, ...]
@@ -74,6 +75,8 @@ class Pixel(NamedTuple):
     @property
     def contrast(self) -> tuple[jax.Array, ...]:
         """c_i - c: how the blend changes with the logit of a site, over its weight."""
+        if isinstance(self.colors, jax.Array):
+            return self.colors - self.color[:, None]
         return tuple(own - blend for own, blend in zip(self.colors, self.color, strict=True))
 
 
@@ -135,9 +138,17 @@ def phi(rows: Rows, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def dot(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
-    """Sum over the entries of two vectors of arrays."""
-    first, *rest = (x * y for x, y in zip(a, b, strict=True))
-    return sum(rest, start=first)
+    """Sum over the entries of two vectors of arrays; the second may be one array, entries first.
+
+    Then it is a reduction, which XLA computes once; a chain of additions it would compute again for
+    every use.
+    """
+    if isinstance(b, jax.Array):
+        first = a if isinstance(a, jax.Array) else jnp.stack(list(a))
+        first = first.reshape(len(b), *[1] * (b.ndim - first.ndim), *first.shape[1:])
+        return jnp.sum(first * b, axis=0)
+    products = [x * y for x, y in zip(a, b, strict=True)]
+    return sum(products[1:], start=products[0])
 
 
 def pull_back(pixel: Pixel, cotangent: Sequence[jax.Array]) -> list[jax.Array]:
@@ -146,7 +157,7 @@ def pull_back(pixel: Pixel, cotangent: Sequence[jax.Array]) -> list[jax.Array]:
     dc/dphi = w (c_i - c) and dc/dc_i = w.
     """
     logit = pixel.weights * dot(cotangent, pixel.contrast)
-    geometry = [logit * entry for entry in phi(pixel.rows, pixel.x, pixel.y)]
+    geometry = [logit * entry for entry in pixel.phi]
     return geometry + [pixel.weights * value for value in cotangent]
 
 
