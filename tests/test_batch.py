@@ -37,7 +37,7 @@ def test_a_batch_equals_separate_fits_of_the_same_keys(batch):
     """To rounding in the first five steps; a fit enlarges it afterwards."""
     for photo, key, together in zip(photos(3), jax.random.split(KEY, 3), batch, strict=True):
         alone = sad.fit(photo, CONFIG, key=key)
-        assert together.history["sites"] == alone.history["sites"] == [30, 21]
+        assert together.history["sites"] == alone.history["sites"]
         found, expected = together.history["psnr"], alone.history["psnr"]
         assert found[0] == pytest.approx(expected[0], abs=1e-2)
         assert found[1] == pytest.approx(expected[1], abs=0.5)
