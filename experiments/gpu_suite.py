@@ -111,9 +111,9 @@ class Bench:
         move = partial(sad.propagate, self.lists, self.sites, key=jax.random.key(1))
         return {
             "gauss-newton step": (
-                lambda: train.run_gauss_newton(
-                    newton, self.target, jnp.int32(5), jnp.float32(0.3)
-                ).mse,
+                lambda: (
+                    train.run_gauss_newton(newton, self.target, jnp.int32(5), jnp.float32(0.3)).mse
+                ),
                 5,
             ),
             "paper step": (
