@@ -27,7 +27,8 @@ def machine() -> dict[str, object]:
 
 
 def _module() -> str:
-    return "experiments." + Path(sys.argv[0]).stem
+    spec = sys.modules["__main__"].__spec__
+    return spec.name if spec else Path(sys.argv[0]).stem
 
 
 def _processor() -> str:

@@ -48,17 +48,92 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def fit(args: argparse.Namespace) -> int:
-    """``sad-jax fit``: a photograph to a file of sites and its pictures."""
+    """``sad-jax fit``: a photograph, or a folder of them, to files of sites and their pictures."""
+    if Path(args.photo).is_dir():
+        return _fit_folder(args)
+    figures, interrupted = _fit_photo(args, args.photo)
+    _write_json(args.json, figures)
+    if interrupted:
+        return _complain(f"interrupted; go on with: {_resume_command(args)}", INTERRUPTED)
+    return OK
+
+
+def _fit_folder(args: argparse.Namespace) -> int:
+    """Every photograph of a folder; what is done is skipped, what is bad is reported and left out.
+
+    A photograph is done when its figures, ``NAME.json``, are there; they are written last.
+    """
+    from sad_jax.io import is_picture
+
+    folder, out = Path(args.photo), Path(args.out)
+    photos = sorted(path for path in folder.iterdir() if is_picture(path))
+    if not photos:
+        raise ValueError(f"expected a folder that holds pictures, got none in {folder}")
+    if args.mask is not None:
+        raise ValueError(f"expected one picture with --mask, got a folder: {folder}")
+    if out.exists() and out.samefile(folder):
+        raise ValueError(f"expected an --out folder other than that of the pictures, got {out}")
+    rows: dict[str, dict] = {}
+    failed = interrupted = False
+    for photo in photos:
+        done = out / f"{photo.stem}.json"
+        twin = next((name for name in rows if Path(name).stem == photo.stem), None)
+        try:
+            if twin is not None:
+                raise ValueError(f"expected names that differ before the dot, got also {twin}")
+            if not done.exists():
+                figures, interrupted = _fit_photo(args, photo)
+                if interrupted:
+                    break
+                _write_json(done, figures)
+            rows[photo.name] = json.loads(done.read_text())
+        except Exception as error:  # whatever one picture does, the others are fitted
+            rows[photo.name] = {"error": f"{error}"}
+            failed = True
+            _complain(f"error: {photo}: {error}", BAD_INPUT)
+    _write_json(args.json, rows)
+    _print_table(rows)
+    if interrupted:
+        return _complain(f"interrupted; go on with: {_resume_command(args)}", INTERRUPTED)
+    return BAD_INPUT if failed else OK
+
+
+def _print_table(rows: dict[str, dict]) -> None:
+    """A line a photograph, and the means of what was fitted."""
+    width = max(map(len, [*rows, "photo"]), default=0)
+    print(f"{'photo':{width}}  {'PSNR':>7} {'SSIM':>7} {'sites':>8} {'bpp':>8} {'seconds':>8}")
+    fitted = [row for row in rows.values() if "error" not in row]
+    for name, row in rows.items():
+        print(f"{name:{width}}  {'failed: ' + row['error'] if 'error' in row else _cells(row)}")
+    means = {
+        name: sum(values) / len(values)
+        for name in ("psnr", "ssim", "sites", "bpp", "seconds")
+        if (values := [row[name] for row in fitted if row[name] is not None])
+    }
+    print(f"{'mean':{width}}  {_cells(means)}" if fitted else "nothing was fitted")
+    print(f"{len(fitted)} of {len(rows)} fitted")
+
+
+def _cells(row: dict) -> str:
+    psnr, ssim = (
+        f"{'-' if row.get(name) is None else format(row[name], form):>7}"
+        for name, form in (("psnr", ".2f"), ("ssim", ".4f"))
+    )
+    return f"{psnr} {ssim} {row['sites']:8.0f} {row['bpp']:8.3f} {row['seconds']:8.1f}"
+
+
+def _fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[dict, bool]:
+    """One photograph: its figures, and whether Ctrl-C ended the fit."""
     from sad_jax.io import read_image, write_bytes, write_image
 
     config = _config(args)
-    photo = read_image(args.photo)
+    photo = read_image(source)
     height, width, _ = photo.shape
     mask = None if args.mask is None else _read_mask(args.mask, (height, width))
-    stem = Path(args.out) / Path(args.photo).stem
+    stem = Path(args.out) / Path(source).stem
     checkpoint = Path(f"{stem}.ckpt")
     config.budget((height, width))  # refuses more sites than pixels
-    _check_outputs(args, stem, checkpoint)
+    _check_outputs(args, source, stem, checkpoint)
 
     jax = _start_jax()
     from sad_jax import viz
@@ -103,15 +178,12 @@ def fit(args: argparse.Namespace) -> int:
         "device": jax.devices()[0].device_kind,
         "versions": _versions(),
     }
-    _write_json(args.json, figures)
     print(
         f"{file}: {_decibels(figures)}, {sites.num_sites} sites, "
         f"{figures['bytes']} bytes = {figures['bpp']:.3f} bpp, {result.steps} steps in "
         f"{result.seconds:.1f} s and {result.compile_seconds:.1f} s of compilation"
     )
-    if result.interrupted:
-        return _complain(f"interrupted; go on with: {_resume_command(args)}", INTERRUPTED)
-    return OK
+    return figures, result.interrupted
 
 
 def render(args: argparse.Namespace) -> int:
@@ -204,7 +276,12 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     command = add("fit", fit, "turn a photograph into a file of sites and its pictures")
-    command.add_argument("photo", metavar="PHOTO", help="PNG, JPEG, TIFF, ... or .npy")
+    command.add_argument(
+        "photo",
+        metavar="PHOTO",
+        help="PNG, JPEG, TIFF, ... or .npy; or a folder of them, of which those are "
+        "skipped whose NAME.json is in DIR",
+    )
     budget = command.add_mutually_exclusive_group()
     budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
     budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
@@ -272,16 +349,16 @@ def _number(text, parse, accept, expected):
     return value
 
 
-def _check_outputs(args, stem: Path, checkpoint: Path) -> None:
+def _check_outputs(args, photo: str | Path, stem: Path, checkpoint: Path) -> None:
     """Finds what would make a fit fail at its end, before it starts."""
     for suffix in (".sad", ".png", "_diagram.png", "_tau.png", "_error.png", ".gif"):
         path = _output(f"{stem}{suffix}")
-        for source in filter(None, (args.photo, args.mask)):
+        for source in filter(None, (photo, args.mask)):
             if path.exists() and path.samefile(source):
                 raise ValueError(f"expected another --out folder, got the one that holds {source}")
     if args.json is not None:
         _output(args.json)
-    if args.resume and not checkpoint.exists():
+    if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
         raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")
 
 
@@ -446,7 +523,7 @@ def _output(path: str | os.PathLike) -> Path:
     return path
 
 
-def _write_json(path: str | None, figures: dict) -> None:
+def _write_json(path: str | Path | None, figures: dict) -> None:
     from sad_jax.io import write_bytes
 
     if path is not None:

@@ -58,15 +58,20 @@ class FastRecipe(Recipe):
     def advance(self, state: FitState, progress: float) -> FitState:
         """Density control and new lists where it is time, then the steps up to the next search."""
         step = int(state.step)
-        every = LISTS_EVERY if progress < LATE else LISTS_EVERY_LATE
         if step:
-            prunes, splits = self._changes(progress, step, state.num_alive)
-            if prunes:
-                state = self.edit(state, prunes, splits)
-            state = self.search(self._compact(state))
-        count = min(every, self.steps - step)
+            state = self.search(self.control(state, progress))
+        return run_gauss_newton(state, self.target, *self.pace(step, progress))
+
+    def control(self, state: FitState, progress: float) -> FitState:
+        """Prunes and splits as many sites as it is time for; the lists are left as they were."""
+        prunes, splits = self._changes(progress, int(state.step), state.num_alive)
+        return self._compact(self.edit(state, prunes, splits) if prunes else state)
+
+    def pace(self, step: int, progress: float) -> tuple[jax.Array, jax.Array]:
+        """How many steps to take on the same lists, int32[], and their damping, float32[]."""
+        every = LISTS_EVERY if progress < LATE else LISTS_EVERY_LATE
         damping = DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress
-        return run_gauss_newton(state, self.target, jnp.int32(count), jnp.float32(damping))
+        return jnp.int32(min(every, self.steps - step)), jnp.float32(damping)
 
     def finish(self, state: FitState) -> Sites:
         state = self.thin(state, self.budget)
@@ -85,10 +90,10 @@ class FastRecipe(Recipe):
         return max(alive - goal, 0) + moves, moves
 
     def _compact(self, state: FitState) -> FitState:
-        """Drops the free slots once the budget is reached: two shapes in all."""
+        """Keeps as many slots as the budget once it is reached: two shapes in all."""
         if state.num_alive > self.budget or len(state.alive) == self.budget:
             return state
-        kept = np.flatnonzero(state.alive)
+        kept = np.sort(np.argsort(~np.asarray(state.alive), kind="stable")[: self.budget])
         return state.replace(
             sites=jax.tree.map(lambda a: a[kept], state.sites),
             alive=state.alive[kept],

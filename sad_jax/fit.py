@@ -94,6 +94,12 @@ class FitResult:
     history: dict[str, list[float]]
     interrupted: bool
 
+    def _repr_html_(self) -> str:
+        """The picture and its figures, as notebooks show them."""
+        from sad_jax.rich import result_html
+
+        return result_html(self)
+
 
 def fit(
     image: np.ndarray | jax.Array,
@@ -133,19 +139,9 @@ def fit(
     """
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
-    canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
-    launch = launch_of(config.implementation, canvas.k, photo.dtype)  # raises where it does not run
-    grid = Grid(*canvas, canvas.cell)
-    target = make_target(
-        grid,
-        jnp.asarray(photo),
-        weight,
-        loss=config.loss,
-        implementation=config.implementation,
-    )
-    recipe = RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
+    recipe = make_recipe(photo, weight, config)
     signature = _signature(photo, weight, config)
-    clock, seconds = _Clock(), config.seconds or np.inf
+    clock, seconds = Clock(), config.seconds or np.inf
     history: dict[str, list[float]] = {"step": [], "psnr": [], "sites": [], "seconds": []}
     interrupted = False
     with clock.listening():
@@ -177,12 +173,41 @@ def fit(
             interrupted = True
             if checkpoint is not None:
                 save_checkpoint(checkpoint, signature, state, history, clock.seconds)
-        sites = along_curve(recipe.finish(state), canvas)
-        data = encode(sites, canvas)
+        sites = recipe.finish(state)
         clock.stop()
     if checkpoint is not None and not interrupted:
         Path(checkpoint).unlink(missing_ok=True)
+    return make_result(sites, photo, recipe.canvas, config, clock, history, interrupted)
+
+
+def make_recipe(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Recipe:
+    """The recipe of the settings on one picture; raises where it does not run."""
+    canvas = Canvas(photo.shape[:2], k=config.k or 8, cell=config.cell or 1)
+    launch_of(config.implementation, canvas.k, photo.dtype)
+    target = make_target(
+        Grid(*canvas, canvas.cell),
+        jnp.asarray(photo),
+        weight,
+        loss=config.loss,
+        implementation=config.implementation,
+    )
+    return RECIPES[config.recipe](visible(photo, weight), target, canvas, config)
+
+
+def make_result(
+    sites: Sites,
+    photo: np.ndarray,
+    canvas: Canvas,
+    config: FitConfig,
+    clock: Clock,
+    history: dict[str, list[float]],
+    interrupted: bool = False,
+) -> FitResult:
+    """The file of finished sites, and the figures of the picture decoded from it."""
+    sites = along_curve(sites, canvas)
+    data = encode(sites, canvas)
     picture = np.asarray(render(*decode(data)))
+    launch = launch_of(config.implementation, canvas.k, photo.dtype)
     return FitResult(
         sites=sites,
         shape=canvas,
@@ -192,7 +217,7 @@ def fit(
         loop_psnr=history["psnr"][-1] if history["psnr"] else float("nan"),
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
-        steps=int(state.step),
+        steps=int(history["step"][-1]) if history["step"] else 0,
         implementation="xla" if launch is None else "pallas",
         history=history,
         interrupted=interrupted,
@@ -270,7 +295,7 @@ def _signature(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-class _Clock:
+class Clock:
     """Seconds since the start, without those that JAX spent on tracing and compiling."""
 
     def __init__(self):

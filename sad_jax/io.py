@@ -91,6 +91,17 @@ def read_image(path: str | os.PathLike) -> np.ndarray:
     return image
 
 
+def is_picture(path: Path) -> bool:
+    """Whether a file's suffix is one that ``read_image`` reads; hidden files are not pictures."""
+    known = Image.registered_extensions()
+    suffix = path.suffix.lower()
+    return (
+        path.is_file()
+        and not path.name.startswith(".")
+        and (suffix == ".npy" or known.get(suffix) in Image.OPEN)
+    )
+
+
 def write_image(path: str | os.PathLike, image) -> None:
     """Writes a picture, whole or not at all; the suffix says in which format.
 

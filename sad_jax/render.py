@@ -65,7 +65,15 @@ def render(
     if implementation == "xla":
         return _plain(lists.grid, sites, lists.ids)
     passes.launch_of(implementation, lists.k, sites.color.dtype)  # raises where it does not run
-    return _vjp(lists.grid, sites, lists.ids, implementation, deterministic)
+    try:
+        return _vjp(lists.grid, sites, lists.ids, implementation, deterministic)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(
+            'expected implementation="xla" for forward mode (jvp, jacfwd), '
+            f"got {implementation!r}, which has a hand-written reverse pass"
+        ) from None
 
 
 def query(sites: Sites, points: jax.Array, lists: Candidates | tuple[int, int]) -> jax.Array:

@@ -50,32 +50,36 @@ class Rows(NamedTuple):
     radius: jax.Array
 
 
+Channels = jax.Array | Sequence[jax.Array]
+
+
 class Pixel(NamedTuple):
     """One pixel of every cell of a block, and sites of its list, as ``slots`` callbacks see them.
 
     The XLA path gives all K sites at once, with arrays [K, lanes] for what belongs to a site and
     [lanes] for what belongs to the pixel; a kernel gives one site at a time, all arrays [lanes].
-    Vectors are tuples, so that the same callback serves both.
+    The channels of colours are one array in the XLA path and a tuple in a kernel; callbacks only go
+    over them and use ``dot``.
 
     ``rows``: the sites; ``colors``: their C channels; ``attached``: what the caller gave along;
-    ``weights``: their softmax weights; ``phi``: their six numbers; ``x, y``: the pixel; ``color``: the blend, C channels;
-    ``blended``: a second weighted sum, if the pass asks for one.
+    ``weights``: their softmax weights; ``phi``: their six numbers; ``x, y``: the pixel; ``color``:
+    the blend, C channels; ``blended``: a second weighted sum, if the pass asks for one.
     """
 
     rows: Rows
-    colors: tuple[jax.Array, ...]
+    colors: Channels
     attached: tuple[jax.Array, ...]
     weights: jax.Array
     phi: tuple[jax.Array, ...]
     x: jax.Array
     y: jax.Array
-    color: tuple[jax.Array, ...]
+    color: Channels
     blended: tuple[jax.Array, ...] = ()
 
     @property
-    def contrast(self) -> tuple[jax.Array, ...]:
+    def contrast(self) -> Channels:
         """c_i - c: how the blend changes with the logit of a site, over its weight."""
-        if isinstance(self.colors, jax.Array):
+        if isinstance(self.colors, jax.Array) and isinstance(self.color, jax.Array):
             return self.colors - self.color[:, None]
         return tuple(own - blend for own, blend in zip(self.colors, self.color, strict=True))
 
@@ -137,7 +141,7 @@ def phi(rows: Rows, x: jax.Array, y: jax.Array) -> tuple[jax.Array, ...]:
     return p_unit, q_unit, p_unit * q, p_unit * p - q_unit * q, distance, jnp.ones_like(distance)
 
 
-def dot(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
+def dot(a: Channels, b: Channels) -> jax.Array:
     """Sum over the entries of two vectors of arrays; the second may be one array, entries first.
 
     Then it is a reduction, which XLA computes once; a chain of additions it would compute again for
@@ -151,7 +155,7 @@ def dot(a: Sequence[jax.Array], b: Sequence[jax.Array]) -> jax.Array:
     return sum(products[1:], start=products[0])
 
 
-def pull_back(pixel: Pixel, cotangent: Sequence[jax.Array]) -> list[jax.Array]:
+def pull_back(pixel: Pixel, cotangent: Channels) -> list[jax.Array]:
     """What a cotangent of the pixel's C channels gives a site: 6 + C numbers, in (phi, colour).
 
     dc/dphi = w (c_i - c) and dc/dc_i = w.

@@ -40,17 +40,29 @@ class Sites(flax.struct.PyTreeNode):
     def channels(self) -> int:
         return self.color.shape[-1]
 
+    def _repr_html_(self) -> str:
+        """A table of the fields, as notebooks show it."""
+        from sad_jax.rich import sites_html
 
-def clamp(sites: Sites, shape: tuple[int, int]) -> Sites:
+        return sites_html(self)
+
+
+def clamp(
+    sites: Sites,
+    shape: tuple[int, int],
+    *,
+    color_range: tuple[float, float] | None = (0.0, 1.0),
+) -> Sites:
     """Puts every field back into its range and the direction to unit length.
 
     Args:
       sites: N sites.
       shape: (H, W) of the canvas in pixels.
+      color_range: least and largest colour; None leaves colours as they are.
 
     Returns:
       Sites with position in [0, W-1] x [0, H-1], radius in [1, 512], log_aniso in [-4, 4],
-      log_tau in [-2, 12], color in [0, 1] and a unit direction.
+      log_tau in [-2, 12], color in its range and a unit direction.
     """
     corner = jnp.asarray([shape[1] - 1, shape[0] - 1], sites.position.dtype)
     return sites.replace(
@@ -59,7 +71,7 @@ def clamp(sites: Sites, shape: tuple[int, int]) -> Sites:
         radius=jnp.where(
             sites.radius == PARKED_RADIUS, PARKED_RADIUS, jnp.clip(sites.radius, *RADIUS_RANGE)
         ),
-        color=jnp.clip(sites.color, 0, 1),
+        color=sites.color if color_range is None else jnp.clip(sites.color, *color_range),
         direction=unit(sites.direction),
         log_aniso=jnp.clip(sites.log_aniso, *LOG_ANISO_RANGE),
     )

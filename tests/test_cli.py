@@ -363,3 +363,85 @@ def test_as_a_program(work, file):
         picture = program("render", file)
         assert (picture.returncode, picture.stderr) == (0, "")
         assert os.listdir("cache")
+
+
+def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    image = read_image(photo)
+    for name in ("a.png", "c.npy", "b.jpg"):
+        write_image(folder / name, image)
+    (folder / "bad.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("not a picture, left alone")
+    words = ("fit", folder, "--sites", 20, "--steps", 20, "--json", "all.json")
+    assert run(*words) == 2
+    out, err = capsys.readouterr()
+    assert "bad.png" in err
+    assert len(err.splitlines()) == 1
+    table = out.splitlines()[-7:]
+    assert [line.split()[0] for line in table] == [
+        *("photo", "a.png", "b.jpg", "bad.png", "c.npy", "mean", "3")
+    ]
+    assert "failed: expected" in table[3]
+    rows = json.loads(Path("all.json").read_text())
+    assert list(rows) == ["a.png", "b.jpg", "bad.png", "c.npy"]
+    for name in ("a", "b", "c"):
+        own = json.loads(Path(f"out/{name}.json").read_text())
+        assert own.keys() == set(FIT_KEYS.split())
+        found = np.clip(np.asarray(render(*load(f"out/{name}.sad"))), 0, 1)
+        source = next(folder.glob(f"{name}.*"))
+        assert own["psnr"] == pytest.approx(psnr(found, read_image(source)), abs=1e-3)
+    mean = np.mean([rows[f"{n}"]["psnr"] for n in ("a.png", "b.jpg", "c.npy")])
+    assert table[5].split()[1] == f"{mean:.2f}"
+
+    monkeypatch.setattr(cli, "_fit_photo", None)  # would fail if anything was fitted again
+    (folder / "bad.png").unlink()
+    assert run(*words) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 fitted"
+
+
+def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for name in ("a.png", "b.png"):
+        write_image(folder / name, read_image(photo))
+    words = ("fit", folder, "--sites", 20, "--steps", 20)
+    calls = []
+
+    def interrupt(self, state):
+        calls.append(state.step)
+        if calls.count(calls[0]) == 2:  # the second photograph has begun
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli._Progress, "__call__", interrupt)
+        assert run(*words) == 130
+    out, err = capsys.readouterr()
+    assert "--resume" in err
+    assert out.splitlines()[-1] == "1 of 1 fitted"
+    assert not Path("out/b.json").exists()
+    assert run(*words, "--resume") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 of 2 fitted"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "a folder that holds pictures, got none"),
+        (["--mask", "photo.png"], "one picture with --mask"),
+        (["--out", "album"], "an --out folder other than that of the pictures"),
+    ],
+)
+def test_folders_that_do_not_fit_are_refused(photo, tmp_path, capsys, words, expected):
+    (tmp_path / "album").mkdir()
+    if words:
+        write_image("album/a.png", read_image(photo))
+    assert_refused(capsys, "fit", "album", *words, expected=expected)
+
+
+def test_two_pictures_of_one_name_do_not_overwrite_each_other(photo, tmp_path, capsys):
+    (tmp_path / "album").mkdir()
+    for name in ("a.npy", "a.png"):
+        write_image(f"album/{name}", read_image(photo))
+    assert run("fit", "album", "--sites", 20, "--steps", 2) == 2
+    assert "expected names that differ before the dot, got also a.npy" in capsys.readouterr().err

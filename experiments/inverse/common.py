@@ -1,0 +1,257 @@
+"""What the inverse problems share: the methods that fit any linear operator, figures, pictures.
+
+A problem is data y = A(truth) + noise. Three methods know nothing more: SAD and a grid of pixels
+minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps; TV adds the total
+variation, minimised by a primal-dual algorithm. None looks at the truth: steps and settings are
+fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import sad_jax as sad
+from experiments.machine import machine
+from sad_jax.io import read_image, write_bytes, write_image
+from sad_jax.metrics import psnr, ssim
+
+STEPS = 300  # of Adam, for SAD and for pixels
+PIXEL_RATE = 0.01  # of Adam on pixels, falling like that of SAD
+TV_STEPS = 1000  # of the primal-dual algorithm,
+TV_BALANCE = 10.0  # its primal step over its dual one, square root
+ROUNDING = 1e-3  # of the gradient's length in the TV that SAD sees
+PARAMETERS = 7  # of a site, besides its colours
+SEEDS = (0, 1, 2)
+GAP = 4  # pixels between two pictures of the montage
+
+Picture = np.ndarray | jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """One problem of one seed.
+
+    Attributes:
+      truth: float[H, W, C] in [0, 1].
+      operator: A, linear, picture -> data.
+      data: y.
+      start: float[H, W, C], a first picture, from the data alone.
+      shown: the data as a picture, for the montage.
+      counts: bool[H, W], the pixels that are scored; None scores all.
+    """
+
+    truth: Picture
+    operator: Callable[[jax.Array], jax.Array]
+    data: jax.Array
+    start: jax.Array
+    shown: Picture
+    counts: Picture | None = None
+
+    def loss(self, picture: jax.Array) -> jax.Array:
+        return jnp.mean((self.operator(picture) - self.data) ** 2)
+
+    def figures(self, picture: Picture) -> dict[str, float]:
+        picture = np.clip(picture, 0, 1)
+        figures = {"psnr": psnr(picture, self.truth), "ssim": ssim(picture, self.truth)}
+        if self.counts is not None:
+            counts = np.asarray(self.counts)
+            figures["psnr"] = psnr(picture[counts][None], np.asarray(self.truth)[counts][None])
+        return figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What was chosen for a problem, on other pictures than those of the table."""
+
+    sites: int
+    tv: float
+
+
+def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
+    """A square of a photograph, float32[side, side, C]; ``corner`` is (x, y)."""
+    x, y = corner
+    image = read_image(photo)
+    if image.shape[0] < y + side or image.shape[1] < x + side:
+        raise ValueError(f"expected a photo of {x + side}x{y + side} pixels, got {image.shape}")
+    return image[y : y + side, x : x + side, :3]
+
+
+def run_sad(
+    problem: Problem, settings: Settings, seed: int, *, tv: bool = False
+) -> tuple[jax.Array, int]:
+    """SAD by ``sad.minimize``: a quarter of the sites at the start, spread evenly."""
+    key, (height, width, channels) = jax.random.key(seed), problem.start.shape
+    even = sad.init_sites(jnp.full_like(problem.start, 0.5), settings.sites // 4, key=key)
+    column, row = jnp.round(even.position).astype(int).T
+
+    def loss(picture: jax.Array) -> jax.Array:
+        return problem.loss(picture) + (settings.tv * variation(picture) if tv else 0)
+
+    state = sad.minimize(
+        loss,
+        even.replace(color=problem.start[row, column]),
+        (height, width),
+        steps=STEPS,
+        num_sites=settings.sites,
+        color_range=(0.0, 1.0),
+    )
+    return sad.render(state.sites, state.lists), settings.sites * (PARAMETERS + channels)
+
+
+def slopes(picture: jax.Array) -> jax.Array:
+    """Differences to the pixels below and to the right, float[2, H, W, C]."""
+    down = jnp.diff(picture, axis=0, append=picture[-1:])
+    return jnp.stack([down, jnp.diff(picture, axis=1, append=picture[:, -1:])])
+
+
+def variation(picture: jax.Array) -> jax.Array:
+    """Mean |grad c|, one length for all channels; rounded off at zero, for gradients."""
+    return jnp.mean(jnp.sqrt(jnp.sum(slopes(picture) ** 2, (0, 3)) + ROUNDING**2))
+
+
+def run_pixels(problem: Problem, *_) -> tuple[jax.Array, int]:
+    """The same loss and steps, every pixel a free number in [0, 1]."""
+    optimizer = optax.adam(optax.cosine_decay_schedule(PIXEL_RATE, STEPS, 0.1))
+
+    @jax.jit
+    def run(picture: jax.Array) -> jax.Array:
+        def step(_, carry):
+            picture, state = carry
+            updates, state = optimizer.update(jax.grad(problem.loss)(picture), state)
+            return jnp.clip(picture + updates, 0, 1), state
+
+        return jax.lax.fori_loop(0, STEPS, step, (picture, optimizer.init(picture)))[0]
+
+    return run(problem.start), problem.start.size
+
+
+def run_tv(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
+    """mean |A(c) - y|^2 + tv * mean |grad c|, c in [0, 1], by Chambolle and Pock's algorithm."""
+    weight = settings.tv * problem.data.size / (problem.start.shape[0] * problem.start.shape[1])
+    return _primal_dual(problem.operator, problem.data, problem.start, weight), problem.start.size
+
+
+@partial(jax.jit, static_argnums=0)
+def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> jax.Array:
+    backward = jax.linear_transpose(operator, start)
+    across = jax.linear_transpose(slopes, start)
+
+    def power(_, c: jax.Array) -> jax.Array:  # of length one
+        (image,) = backward(operator(c))
+        return image / jnp.linalg.norm(image)
+
+    largest = jax.lax.fori_loop(0, 30, power, start)
+    norm = jnp.sqrt(jnp.linalg.norm(backward(operator(largest))[0]))  # of the operator
+    tau, sigma = TV_BALANCE / 3, 1 / (3 * TV_BALANCE)  # |operator / norm|^2 + |slopes|^2 <= 9
+
+    def step(_, state):
+        c, ahead, residual, edges = state
+        residual = (residual + sigma * (operator(ahead) - data) / norm) / (1 + sigma / 2)
+        edges = edges + sigma * slopes(ahead)
+        length = jnp.sqrt(jnp.sum(edges**2, (0, 3), keepdims=True))
+        edges = edges / jnp.maximum(length * norm**2 / weight, 1)
+        down = backward(residual)[0] / norm + across(edges)[0]
+        new = jnp.clip(c - tau * down, 0, 1)
+        return new, 2 * new - c, residual, edges
+
+    state = start, start, jnp.zeros_like(data), jnp.zeros_like(slopes(start))
+    return jax.lax.fori_loop(0, TV_STEPS, step, state)[0]
+
+
+METHODS = {
+    "SAD": run_sad,
+    "SAD + TV": partial(run_sad, tv=True),
+    "pixels, same loss": run_pixels,
+    "TV": run_tv,
+}
+
+
+def arguments(description: str, settings: Settings, photos: list[str]) -> argparse.Namespace:
+    """The command line that all problems share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("photos", nargs="*", default=photos)
+    parser.add_argument("--sites", type=int, default=settings.sites)
+    parser.add_argument("--tv", type=float, default=settings.tv)
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--json")
+    parser.add_argument("--montage", help="PNG of the first seed")
+    return parser.parse_args()
+
+
+def run(
+    name: str,
+    problems: dict[str, Callable[[int], Problem]],
+    others: dict[str, Callable[[Problem, Settings, int], tuple[Picture, int]]],
+    args: argparse.Namespace,
+) -> None:
+    """All methods on all problems and seeds: a table, JSON and a montage.
+
+    Args:
+      name: of the kind of problem.
+      problems: by the picture's name, seed -> Problem.
+      others: further methods, (problem, settings, seed) -> (picture, number of parameters).
+      args: of ``arguments``.
+    """
+    settings, rows, montage = Settings(args.sites, args.tv), [], []
+    columns = ("problem", "picture", "method", "PSNR", "SSIM", "parameters", "seconds")
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    for title, make in problems.items():
+        found: dict[str, list[dict]] = {}
+        for seed in args.seeds:
+            problem = make(seed)
+            strip = [problem.truth, problem.shown]
+            for method, solve in {**METHODS, **others}.items():
+                begin = time.perf_counter()
+                picture, parameters = jax.block_until_ready(solve(problem, settings, seed))
+                seconds = time.perf_counter() - begin
+                figures = problem.figures(picture) | {"seconds": seconds, "parameters": parameters}
+                found.setdefault(method, []).append(figures)
+                strip.append(np.clip(picture, 0, 1))
+            if seed == args.seeds[0]:
+                montage.append(strip)
+        for method, figures in found.items():
+            row = {"problem": name, "picture": title, "method": method}
+            for key in ("psnr", "ssim", "seconds"):
+                values = [f[key] for f in figures]
+                row |= {key: float(np.mean(values)), f"{key}_by_seed": values}
+            rows.append(row | {"parameters": figures[0]["parameters"]})
+            spread = np.ptp(rows[-1]["psnr_by_seed"]) / 2
+            print(
+                "| {problem} | {picture} | {method} | {psnr:.2f} ± {spread:.2f} | {ssim:.3f} "
+                "| {parameters} | {seconds:.1f} |".format(spread=spread, **rows[-1]),
+                flush=True,
+            )
+    if args.json:
+        report = machine() | dataclasses.asdict(settings) | {"seeds": list(args.seeds)}
+        write_bytes(args.json, json.dumps(report | {"rows": rows}, indent=1).encode())
+    if args.montage:
+        write_image(args.montage, np.concatenate([_strip(row) for row in montage]))
+
+
+def _strip(pictures: list[Picture]) -> np.ndarray:
+    """Pictures side by side, each as high as the first: smaller ones enlarged by whole pixels."""
+    height, width = np.shape(pictures[0])[:2]
+    cells = []
+    for picture in pictures:
+        picture = np.clip(np.asarray(picture, np.float32), 0, 1)
+        factor = max(1, min(height // picture.shape[0], width // picture.shape[1]))
+        picture = picture.repeat(factor, 0).repeat(factor, 1)[:height, :width]
+        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+        edge = [(0, GAP + height - picture.shape[0]), (0, GAP + width - picture.shape[1]), (0, 0)]
+        cells.append(np.pad(picture, edge, constant_values=1))
+    return np.concatenate(cells, 1)
+
+
+def title_of(photo: str) -> str:
+    return Path(photo).stem

@@ -1,0 +1,64 @@
+"""Deblurring: a known Gaussian PSF, noise, periodic borders; against Wiener and Richardson-Lucy.
+
+    python -m experiments.inverse.deblur [PHOTO ...] [--json FILE] [--montage PNG]
+
+The operator is scico's circular convolution.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scico.linop import CircularConvolve
+from skimage.restoration import richardson_lucy, wiener
+
+from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
+
+SIDE, CORNER = 128, (130, 70)
+SIGMA = 2.0  # of the PSF, in pixels
+NOISE = 0.02  # standard deviation
+BALANCE = 0.03  # of Wiener
+ITERATIONS = 25  # of Richardson-Lucy
+SETTINGS = Settings(sites=600, tv=1.5e-3)
+
+
+def point_spread() -> np.ndarray:
+    """The PSF, float32[17, 17], of sum one."""
+    reach = np.arange(-8, 9)
+    line = np.exp(-(reach**2) / (2 * SIGMA**2))
+    return (np.outer(line, line) / line.sum() ** 2).astype(np.float32)
+
+
+def make(photo: str, seed: int) -> Problem:
+    truth = jnp.asarray(crop(photo, CORNER, SIDE))
+    psf = point_spread()
+    blur = CircularConvolve(psf, (SIDE, SIDE), h_center=(8, 8))
+    operator = jax.vmap(blur, in_axes=-1, out_axes=-1)
+    noise = NOISE * jax.random.normal(jax.random.key(seed), truth.shape)
+    data = operator(truth) + noise
+    return Problem(truth, operator, data, jnp.clip(data, 0, 1), np.clip(data, 0, 1))
+
+
+def by_channel(solve, problem: Problem, *_):
+    """A method for gray pictures, on each channel; borders are wrapped, so that they fit."""
+    psf, reach = point_spread(), 16
+    wrapped = np.pad(np.asarray(problem.data), [(reach, reach)] * 2 + [(0, 0)], mode="wrap")
+    channels = [solve(np.clip(channel, 0, 1), psf) for channel in np.moveaxis(wrapped, -1, 0)]
+    picture = np.stack(channels, -1)[reach:-reach, reach:-reach]
+    return picture.astype(np.float32), problem.start.size
+
+
+OTHERS = {
+    "Wiener": partial(by_channel, lambda data, psf: wiener(data, psf, BALANCE)),
+    "Richardson-Lucy": partial(
+        by_channel, lambda data, psf: richardson_lucy(data, psf, num_iter=ITERATIONS)
+    ),
+}
+
+
+if __name__ == "__main__":
+    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
+    run("deblurring", {title_of(p): partial(make, p) for p in args.photos}, OTHERS, args)

@@ -1,0 +1,69 @@
+"""Inpainting: 80 % of the pixels missing, or blocks; against biharmonic inpainting.
+
+    python -m experiments.inverse.inpaint [PHOTO ...] [--json FILE] [--montage PNG]
+
+What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scico.linop import Diagonal
+from scipy.ndimage import distance_transform_edt
+from skimage.restoration import inpaint_biharmonic
+
+from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
+
+SIDE, CORNER = 128, (130, 70)
+MISSING = 0.8
+BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
+NOISE = 0.01  # standard deviation
+SETTINGS = Settings(sites=1200, tv=3e-4)
+
+
+def scattered(key: jax.Array) -> jax.Array:
+    """bool[H, W], the known pixels: each one with probability 1 - MISSING."""
+    return jax.random.uniform(key, (SIDE, SIDE)) > MISSING
+
+
+def blocks(key: jax.Array) -> jax.Array:
+    """bool[H, W], the known pixels: all but BLOCKS squares."""
+    corners = jax.random.randint(key, (BLOCKS, 2, 1, 1), 0, SIDE - BLOCK)
+    place = jnp.stack(jnp.meshgrid(jnp.arange(SIDE), jnp.arange(SIDE), indexing="ij"))
+    inside = jnp.all((place >= corners) & (place < corners + BLOCK), 1)
+    return ~jnp.any(inside, 0)
+
+
+def make(photo: str, kind, seed: int) -> Problem:
+    truth = jnp.asarray(crop(photo, CORNER, SIDE))
+    mask_key, noise_key = jax.random.split(jax.random.key(seed))
+    known = kind(mask_key)
+    operator = Diagonal(jnp.broadcast_to(known[..., None], truth.shape).astype(jnp.float32))
+    data = operator(truth + NOISE * jax.random.normal(noise_key, truth.shape))
+    nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    start = jnp.clip(data[tuple(nearest)], 0, 1)  # each missing pixel as the nearest known one
+    return Problem(truth, operator, data, start, np.clip(data, 0, 1), np.asarray(~known))
+
+
+def biharmonic(problem: Problem, *_):
+    data, missing = np.array(problem.start), np.array(problem.counts)  # it wants to write
+    picture = inpaint_biharmonic(data, missing, channel_axis=-1)
+    return picture.astype(np.float32), problem.start.size
+
+
+def nearest(problem: Problem, *_):
+    return problem.start, problem.start.size
+
+
+if __name__ == "__main__":
+    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
+    problems = {
+        f"{title_of(photo)}, {name}": partial(make, photo, kind)
+        for photo in args.photos
+        for name, kind in {"80 % missing": scattered, "blocks": blocks}.items()
+    }
+    run("inpainting", problems, {"biharmonic": biharmonic, "nearest": nearest}, args)
