@@ -22,6 +22,7 @@ from sad_jax.sites import LOG_ANISO_RANGE, PARKED_RADIUS, RADIUS_RANGE, Sites
 ALONE = 0.9999  # a site of larger weight cannot be removed without leaving a hole ...
 HOLE = 1e6  # ... so its removal costs this much a pixel
 MASS_EXPONENT = 0.7
+WORTH = 3.0
 
 
 class Statistics(NamedTuple):
@@ -76,6 +77,19 @@ def worst(stats: Statistics, alive: np.ndarray, count: int) -> np.ndarray:
 def cheapest(stats: Statistics, alive: np.ndarray, count: int) -> np.ndarray:
     """Ids of the ``count`` sites whose removal costs least."""
     return largest(np.where(alive, -stats.removal, -np.inf), count)
+
+
+def worth_moving(stats: Statistics, alive: np.ndarray, prunes: int, most: int) -> int:
+    """How many sites to move, at most ``most``, besides the ``prunes`` cheapest that go anyway.
+
+    The i-th cheapest site is moved to the i-th largest energy as long as its removal costs less
+    than ``WORTH`` times that energy: of which a split saves a part, and the neighbours adapt to a
+    removal, so that it costs less than it seems to.
+    """
+    cost = np.sort(stats.removal[alive])[prunes : prunes + most]
+    energy = np.sort(stats.energy[alive])[::-1][: len(cost)]
+    too_dear = np.flatnonzero(cost >= WORTH * energy)
+    return int(too_dear[0]) if len(too_dear) else len(cost)
 
 
 def largest(score: np.ndarray, count: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 It starts with more sites than the budget and removes the cheapest ones, evenly in ratio, over the
 first part of the run: where sites are left over is where they are needed. Meanwhile and later, now
-and then some of the cheapest sites are taken out and as many of the worst split, fewer each time.
+and then some of the cheapest sites are taken out and as many of the worst split, where that pays.
 Every step is a damped Gauss-Newton step (``gauss_newton.py``); the damping falls geometrically. The
 lists are the exact ones, found anew every few steps, so that the fit sees what a decoder will see.
 Last, with geometry and lists frozen, the colours solve their linear least-squares problem.
@@ -27,7 +27,7 @@ from sad_jax.train import FitState, run_gauss_newton
 STEPS = 200
 OVERSHOOT = 8  # most sites at the start, in budgets
 THINNING_END = 0.3  # of the run: the budget is reached
-MOVED, MOVES_END = 0.15, 0.9  # share of the sites moved at once, falling to none there in the run
+MOVED, MOVES_END = 0.15, 0.9  # most sites moved at once, a share that falls to none there
 MOVES_EVERY = 10  # steps
 DAMPING = (1.0, 0.1)  # at the start and at the end
 LISTS_EVERY = 5  # steps between two searches of the lists,
@@ -64,8 +64,9 @@ class FastRecipe(Recipe):
 
     def control(self, state: FitState, progress: float) -> FitState:
         """Prunes and splits as many sites as it is time for; the lists are left as they were."""
-        prunes, splits = self._changes(progress, int(state.step), state.num_alive)
-        return self._compact(self.edit(state, prunes, splits) if prunes else state)
+        prunes, moves = self._changes(progress, int(state.step), state.num_alive)
+        changes = prunes or moves
+        return self._compact(self.edit(state, prunes, 0, moves) if changes else state)
 
     def pace(self, step: int, progress: float) -> tuple[jax.Array, jax.Array]:
         """How many steps to take on the same lists, int32[], and their damping, float32[]."""
@@ -81,13 +82,13 @@ class FastRecipe(Recipe):
         return solve_colors(lists.grid, sites, lists.ids, self.target)
 
     def _changes(self, progress: float, step: int, alive: int) -> tuple[int, int]:
-        """How many sites to prune and how many to split now."""
+        """How many sites to prune, and at most how many to move, now."""
         share = min(progress / THINNING_END, 1)
         goal = round(self.initial * (self.budget / self.initial) ** share)
         moves = 0
         if step % MOVES_EVERY == 0:
             moves = int(MOVED * max(1 - progress / MOVES_END, 0) * goal)
-        return max(alive - goal, 0) + moves, moves
+        return max(alive - goal, 0), moves
 
     def _compact(self, state: FitState) -> FitState:
         """Keeps as many slots as the budget once it is reached: two shapes in all."""

@@ -57,10 +57,16 @@ class Recipe(abc.ABC):
     def finish(self, state: FitState) -> Sites:
         """The sites to store: those alive, at most the budget."""
 
-    def edit(self, state: FitState, prunes: int, splits: int) -> FitState:
-        """Takes the cheapest sites out and splits the worst; the lists are left as they were."""
+    def edit(self, state: FitState, prunes: int, splits: int, moves: int = 0) -> FitState:
+        """Takes the cheapest sites out and splits the worst; the lists are left as they were.
+
+        ``moves`` are as many more of both, or as many of them as pay (``density.worth_moving``).
+        """
         stats = density.statistics(state.lists.grid, state.sites, state.lists.ids, self.target)
         alive = np.array(state.alive)
+        if moves:
+            moves = density.worth_moving(stats, alive, prunes, moves)
+            prunes, splits = prunes + moves, splits + moves
         gone = density.cheapest(stats, alive, prunes)
         alive[gone] = False
         free = np.flatnonzero(~alive)

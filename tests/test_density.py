@@ -154,3 +154,17 @@ def test_cleared_rows_are_zero_and_all_else_stays(make_sites):
         else:
             assert not np.any(new[[0, 3]])
             np.testing.assert_array_equal(new[keep], old[keep])
+
+
+@pytest.mark.parametrize(("prunes", "most"), [(0, 3), (0, 100), (2, 4), (5, 100), (6, 1)])
+def test_sites_are_moved_as_long_as_it_pays(prunes, most):
+    rng = np.random.default_rng(3)
+    removal, energy = rng.uniform(-0.1, 5, 9), rng.uniform(0, 1, 9)
+    alive = np.arange(9) != 4
+    stats = density.Statistics(np.ones(9), energy, removal, np.zeros((9, 2)), np.zeros((9, 2, 2)))
+    cheap, rich = sorted(removal[alive])[prunes:], sorted(energy[alive], reverse=True)
+    expected = 0
+    while expected < min(most, len(cheap)) and cheap[expected] < density.WORTH * rich[expected]:
+        expected += 1
+    assert density.worth_moving(stats, alive, prunes, most) == expected
+    assert (prunes, most) != (0, 100) or 0 < expected < 8
