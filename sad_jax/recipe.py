@@ -86,7 +86,7 @@ class Recipe(abc.ABC):
         return find_candidates(sites, self.canvas, implementation=self.target.implementation)
 
     def search(self, state: FitState) -> FitState:
-        """The same with exact lists."""
+        """The state with exact lists."""
         return state.replace(lists=self.exact_lists(state.sites))
 
     def thin(self, state: FitState, goal: int) -> FitState:
