@@ -41,6 +41,7 @@ from sad_jax.optim import paper_optimizer
 from sad_jax.passes import render_vjp
 from sad_jax.render_xla import split_ids
 from sad_jax.score import site_rows
+from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 
 H200 = """
@@ -177,6 +178,10 @@ def propagation(sites: Sites, lists: Candidates, target: losses.Target):
     return propagate(lists, sites, key=jax.random.key(0), implementation="pallas")
 
 
+def search(sites: Sites, lists: Candidates, target: losses.Target):
+    return find_candidates(sites, lists.shape, implementation="pallas")
+
+
 def state_of(sites: Sites, lists: Candidates, optimizer) -> train.FitState:
     return train.FitState(
         sites=sites,
@@ -199,7 +204,7 @@ def adam_step(sites: Sites, lists: Candidates, target: losses.Target):
     return train.run_adam(state, target, jnp.int32(8), jnp.float32(100)).sites
 
 
-KERNELS = (render, gradient, gradient_and_curvature, curvature_gram, merge)
+KERNELS = (render, gradient, gradient_and_curvature, curvature_gram, merge, search)
 STEPS = (render_gradient, propagation, gauss_newton_step, adam_step)
 CASES = {
     "cells of 1": Case(),

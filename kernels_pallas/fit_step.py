@@ -124,7 +124,8 @@ def weighted_sums(work: Work, read, places, states, blended, here) -> list[tuple
         ]
 
     zero = jnp.zeros(work.lanes, work.table.dtype)
-    nobody = Rows(*[zero] * OWN), (zero,) * work.channels, (zero,) * (len(work.table) - OWN)
+    attached = (zero,) * (len(work.table) - OWN - work.channels)
+    nobody = Rows(*[zero] * OWN), (zero,) * work.channels, attached
     view = pixels_of(states[:1], places[:1], nobody, [()])[0]
     empty = (zero,) * len(blended(view, *here[0]))
     return jax.lax.fori_loop(0, work.k, add, [empty] * len(places))

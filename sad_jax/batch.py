@@ -98,7 +98,9 @@ def _advance(mesh: Mesh, canvas, states: FitState, targets, steps, damping) -> F
     """New lists, and steps on them, for all pictures; each device does its own."""
 
     def one(state: FitState, target, steps, damping) -> FitState:
-        state = state.replace(lists=find_candidates(state.sites, canvas))
+        state = state.replace(
+            lists=find_candidates(state.sites, canvas, implementation=target.implementation)
+        )
         return run_gauss_newton(state, target, steps, damping)
 
     every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()

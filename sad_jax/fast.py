@@ -21,7 +21,6 @@ from sad_jax.gauss_newton import FLOOR, conjugate_gradients, scale_by_gauss_newt
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side
 from sad_jax.recipe import Recipe
-from sad_jax.search import find_candidates
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, run_gauss_newton
 
@@ -49,7 +48,7 @@ class FastRecipe(Recipe):
         return FitState(
             sites=sites,
             alive=jnp.ones(self.initial, bool),
-            lists=find_candidates(sites, self.canvas),
+            lists=self.exact_lists(sites),
             optimizer=scale_by_gauss_newton().init(sites),
             step=jnp.int32(0),
             key=key,
@@ -79,7 +78,7 @@ class FastRecipe(Recipe):
         state = self.thin(state, self.budget)
         alive = np.flatnonzero(state.alive)
         sites = jax.tree.map(lambda a: a[alive], state.sites)
-        lists = find_candidates(sites, self.canvas)
+        lists = self.exact_lists(sites)
         return solve_colors(lists.grid, sites, lists.ids, self.target)
 
     def _changes(self, progress: float, step: int, alive: int) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax import density
+from sad_jax.candidates import Candidates
 from sad_jax.canvas import Canvas
 from sad_jax.config import FitConfig
 from sad_jax.losses import Target
@@ -80,9 +81,13 @@ class Recipe(abc.ABC):
             optimizer=jax.tree.map(jnp.asarray, optimizer),
         )
 
+    def exact_lists(self, sites: Sites) -> Candidates:
+        """The lists that a decoder will find."""
+        return find_candidates(sites, self.canvas, implementation=self.target.implementation)
+
     def search(self, state: FitState) -> FitState:
-        """The same with exact lists."""
-        return state.replace(lists=find_candidates(state.sites, self.canvas))
+        """The state with exact lists."""
+        return state.replace(lists=self.exact_lists(state.sites))
 
     def thin(self, state: FitState, goal: int) -> FitState:
         """Takes the cheapest sites out until ``goal`` are left, with exact lists after each round.

@@ -6,12 +6,15 @@ blocks of tiles. A site's score over a box lies between two bounds; a site whose
 the K-th smallest upper bound cannot enter a list there. Sites are culled for a block, what is left
 for each of its tiles, and what is left then is scored at every cell. Every loop runs over as many
 sites as there are: nothing overflows, so the lists are always exact.
+
+A GPU is slow at such loops. There the sites are put into groups of neighbours, the groups ordered
+for each tile by their lower bounds, and a kernel walks them until no list can change any more.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +22,12 @@ import jax.numpy as jnp
 from sad_jax import score as formula
 from sad_jax.candidates import Candidates, canvas_of, smallest
 from sad_jax.cells import Grid
+from sad_jax.passes import launch_of
 from sad_jax.score import Rows
-from sad_jax.sites import Sites
+from sad_jax.sites import Sites, hilbert_index
+
+if TYPE_CHECKING:
+    from kernels_pallas import Launch
 
 TILE = 8  # cells a side
 BLOCK = 4  # tiles a side, searched at once
@@ -28,10 +35,18 @@ BLOCK_CHUNK = 4096  # sites culled at once for a block
 TILE_CHUNK = 1024  # and for its tiles
 SCORE_CHUNK = 32  # sites scored at once in every tile
 SLACK = 1e-5  # relative room for rounding in the bounds
+KERNEL_TILE = 16  # cells a side, for a program of the kernel
+GROUP = 32  # sites
+BOUNDS = 2**25  # of groups in tiles that may exist at once
 
 
 def find_candidates(
-    sites: Sites, shape: tuple[int, int], *, k: int | None = None, cell: int | None = None
+    sites: Sites,
+    shape: tuple[int, int],
+    *,
+    k: int | None = None,
+    cell: int | None = None,
+    implementation: str | None = None,
 ) -> Candidates:
     """The exact list of every cell: the K sites of smallest score at the cell's centre.
 
@@ -43,12 +58,14 @@ def find_candidates(
       shape: (H, W) in pixels; a ``Canvas`` also tells K and the cell size.
       k: sites a list, 1 to 32 (8 by default); with fewer sites lists are shorter.
       cell: pixels a side of the square that shares a list: 1 (the default), 2 or 4.
+      implementation: "xla" or "pallas", which runs or raises; None chooses.
 
     Returns:
       Candidates with ids int32[ceil(H / cell), ceil(W / cell), min(K, N)].
 
     Raises:
-      ValueError: no sites, or a K, cell or shape out of range.
+      ValueError: no sites, or a K, cell, shape or implementation out of range.
+      NotImplementedError: "pallas", where it does not run.
 
     Example:
       >>> import jax, sad_jax as sad
@@ -60,7 +77,9 @@ def find_candidates(
     if sites.num_sites < 1:
         raise ValueError("expected at least one site, got none")
     grid = Grid(*canvas, canvas.cell)
-    ids = _search(grid, min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites))
+    k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
+    launch = launch_of(implementation, k, sites.position.dtype)
+    ids = _search(grid, k, sites) if launch is None else _search_groups(grid, k, launch, sites)
     return Candidates(ids, jnp.int32(0), grid.height, grid.width, grid.cell)
 
 
@@ -82,6 +101,36 @@ def _search(grid: Grid, k: int, sites: Sites) -> jax.Array:
     lists = lists.reshape(blocks_y, blocks_x, k, BLOCK, BLOCK, TILE, TILE)
     lists = lists.transpose(0, 3, 5, 1, 4, 6, 2)
     return lists.reshape(blocks_y * side, blocks_x * side, k)[: grid.rows, : grid.columns]
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _search_groups(grid: Grid, k: int, launch: Launch, sites: Sites) -> jax.Array:
+    """int32[Hc, Wc, K]: the lists, tile by tile, by the kernel."""
+    from kernels_pallas.search import search
+
+    side, rows = KERNEL_TILE, formula.site_rows(sites, grid.size)
+    along = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
+    ids = jnp.pad(along, (0, -sites.num_sites % GROUP), mode="edge").reshape(-1, GROUP)
+    near = formula.take(rows, ids)
+    tiles_y, tiles_x = -(-grid.rows // side), -(-grid.columns // side)
+    tiles, chunk = tiles_y * tiles_x, max(1, BOUNDS // len(ids))
+    chunk = min(chunk, tiles)
+    last = jnp.asarray([grid.columns - 1, grid.rows - 1])
+
+    def lists(corner):  # [2, tiles]: (x, y) of their first cells
+        lower = jnp.min(_bounds(near, _box(grid, corner[..., None, None], side))[0], axis=-1)
+        groups = jnp.broadcast_to(jnp.arange(len(ids), dtype=jnp.int32), lower.shape)
+        bound, order = jax.lax.sort((lower, groups), num_keys=1)
+        cells = jnp.minimum(corner.T[..., None] + _square(side), last[:, None])
+        place = (cells * grid.cell).astype(rows.x.dtype) + grid.center
+        return search(near, ids, order, bound, place, k, launch)
+
+    corner = side * jnp.stack(jnp.meshgrid(jnp.arange(tiles_x), jnp.arange(tiles_y)))
+    corner = jnp.pad(corner.reshape(2, tiles), ((0, 0), (0, -tiles % chunk)), mode="edge")
+    found = jax.lax.map(lists, corner.reshape(2, -1, chunk).swapaxes(0, 1))
+    found = found.reshape(-1, k, side * side)[:tiles].reshape(tiles_y, tiles_x, k, side, side)
+    found = found.transpose(0, 3, 1, 4, 2).reshape(tiles_y * side, tiles_x * side, k)
+    return found[: grid.rows, : grid.columns]
 
 
 def _cull(

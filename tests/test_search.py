@@ -1,10 +1,17 @@
-"""Exact lists: equal to brute force over all sites, however the sites lie."""
+"""Exact lists: equal to brute force over all sites, however the sites lie; the kernel likewise."""
+
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import kernels_pallas
 import sad_jax as sad
+from kernels_pallas.search import search as walk
+from sad_jax import search
+from sad_jax.score import site_rows
 
 
 def scattered(make_sites, kind: str, n: int, shape: tuple[int, int]):
@@ -135,6 +142,72 @@ def test_a_canvas_brings_its_own_k_and_cell(make_sites):
     assert (lists.k, lists.cell, lists.ids.shape) == (5, 2, (6, 8, 5))
 
 
+interpreted = partial(sad.find_candidates, implementation="pallas_interpret")
+
+
+@pytest.fixture
+def small_groups(monkeypatch):
+    """Groups of 4 sites, tiles of 8 x 8 cells, few at once: many of each in a small picture."""
+    for name, value in {"GROUP": 4, "KERNEL_TILE": 8, "BOUNDS": 40}.items():
+        monkeypatch.setattr(search, name, value)
+    jax.clear_caches()
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.usefixtures("small_groups")
+@pytest.mark.parametrize(
+    ("kind", "shape", "n", "k", "cell"),
+    [
+        ("everything", (1, 1), 30, 8, 1),
+        ("random", (1, 29), 5, 8, 1),
+        ("everything", (23, 31), 59, 8, 1),
+        ("mixed tau", (24, 32), 57, 5, 2),
+        ("anisotropic", (19, 9), 60, 3, 4),
+        ("one point", (13, 17), 40, 32, 1),
+    ],
+)
+def test_the_kernel_finds_the_lists_of_xla(make_sites, reference, kind, shape, n, k, cell):
+    """In every slot, also where weak sites from far away stand in the lists and others are parked.
+
+    The first case has one cell in its tile, the third more tiles than are searched at once.
+    """
+    sites = scattered(make_sites, kind, n, shape)
+    radius = np.where(np.arange(n) % 7 == 3, sad.sites.PARKED_RADIUS, sites.radius)
+    sites = sites.replace(radius=radius.astype(np.float32))
+    lists = interpreted(sites, shape, k=k, cell=cell)
+    expected = sad.find_candidates(sites, shape, k=k, cell=cell, implementation="xla")
+    assert lists.shape == expected.shape
+    np.testing.assert_array_equal(lists.ids, expected.ids)
+    reference.check_exact(sites, lists)
+
+
+def test_the_kernel_orders_equal_scores_by_id_also_in_a_batch(make_sites):
+    """Every site stands there three times, in groups and tiles of the usual size."""
+    bases = [make_sites(20, shape=(18, 20), seed=seed) for seed in (1, 2)]
+    batch = [jax.tree.map(lambda leaf: np.concatenate([leaf] * 3), base) for base in bases]
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *batch)
+    together = jax.vmap(lambda sites: interpreted(sites, (18, 20), k=6).ids)(stacked)
+    for sites, ids in zip(batch, np.asarray(together), strict=True):
+        np.testing.assert_array_equal(ids, sad.find_candidates(sites, (18, 20), k=6).ids)
+        np.testing.assert_array_equal(ids[..., 1:3] - ids[..., :1], [[[20, 40]] * 20] * 18)
+
+
+def test_the_kernel_stops_where_no_list_can_change(make_sites):
+    """By the bounds, which lie here: what they exclude is not looked at, what they allow is."""
+    sites = make_sites(12)
+    rows = jax.tree.map(lambda row: row.reshape(3, 4), site_rows(sites, 16))
+    ids = jnp.arange(12, dtype=jnp.int32).reshape(3, 4)
+    order = jnp.asarray([[1, 0, 2], [2, 1, 0]], jnp.int32)
+    bound = jnp.asarray([[-1e9, 1e9, 1e9], [-1e9, -1e9, 1e9]], jnp.float32)
+    find = jax.jit(partial(walk, k=4, launch=kernels_pallas.INTERPRETED))
+    first, second = find(rows, ids, order, bound, jnp.full((2, 2, 32), 6.0))
+    np.testing.assert_array_equal(np.sort(first, 0), np.arange(4, 8)[:, None] * np.ones((1, 32)))
+    near = jax.tree.map(lambda leaf: leaf[4:], sites)
+    best = 4 + sad.find_candidates(near, (12, 16), k=4).ids[6, 6]
+    np.testing.assert_array_equal(second, best[:, None] * np.ones((1, 32), int))
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
@@ -142,6 +215,11 @@ def test_a_canvas_brings_its_own_k_and_cell(make_sites):
         ((4, 4), {"k": 0}, "expected K from 1 to 32, got 0"),
         ((4, 4), {"k": 33}, "expected K from 1 to 32, got 33"),
         ((4, 4), {"cell": 3}, "expected a cell of 1, 2 or 4 pixels a side, got 3"),
+        (
+            (4, 4),
+            {"implementation": "cuda"},
+            "expected implementation None or one of .* got 'cuda'",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused(make_sites, shape, options, message):
