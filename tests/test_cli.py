@@ -249,7 +249,7 @@ def test_bad_photographs(capsys):
     Path("folder.png").mkdir()
     bad = {
         "nowhere.png": "no such file",
-        "folder.png": "a directory",
+        "folder.png": "expected a folder that holds pictures, got none",
         "empty.png": "empty",
         "text.png": "no known format",
         "half.png": "truncated",

@@ -121,14 +121,14 @@ def test_sites_are_thinned_in_stages_to_the_budget(first):
     assert first[0].history["step"] == [5, 10, 15, 20, 25, 30, 35, 40]
     assert sites[0] == 110
     assert (np.diff(sites) <= 0).all()
-    assert sites[5:] == [50] * 3
-    assert len(set(sites)) > 4
+    assert sites[1] > sites[2] > 50
+    assert sites[3:] == [50] * 5
 
 
 def test_steps_are_traced_once_for_each_kind(first):
     compiled = first[1]
     assert compiled["jit(run_gauss_newton)"] == 2  # before and after the budget is reached
-    assert compiled["jit(_sums)"] == 1
+    assert compiled["jit(_sums)"] == 2
     assert compiled["jit(solve_colors)"] == 1
 
 
