@@ -37,16 +37,17 @@ def without_the_last_step(matrix: jax.Array, slope: jax.Array) -> jax.Array:
     return jnp.stack([first, jnp.zeros_like(first)])
 
 
+@jax.jit
 def curvature_kept(state, target, steps, damping):
     """``train.run_gauss_newton`` with the blocks of the first of the steps in all of them."""
     known = state.lists.grid, state.sites, state.lists.ids, target
-    curvature = jax.jit(train.gradient_and_curvature, static_argnums=0)(*known)[2]
+    curvature = losses.gradient_and_curvature(*known)[2]
 
     def sums_alone(grid, sites, ids, target):
         return *losses.gradient_sums(grid, sites, ids, target), curvature
 
     with mock.patch.object(train, "gradient_and_curvature", sums_alone):
-        return jax.jit(train.run_gauss_newton.__wrapped__)(state, target, steps, damping)
+        return train.run_gauss_newton.__wrapped__(state, target, steps, damping)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -232,7 +232,7 @@ def test_what_is_no_picture_is_refused(image):
     "config",
     [
         sad.FitConfig(),
-        sad.FitConfig(num_sites=7, recipe="fast", steps=3, seconds=0.5, k=6, cell=2),
+        sad.FitConfig(num_sites=7, recipe="fast", steps=3, seconds=0.5, k=6, cell=2, loss="huber"),
         sad.FitConfig(bpp=1.5, implementation="xla"),
         sad.FitConfig.paper(num_sites=9, initial_sites=20),
     ],
@@ -250,6 +250,10 @@ def test_configs_are_hashable_and_survive_json(config):
     ("options", "message"),
     [
         ({"recipe": "slow"}, "expected a recipe of"),
+        (
+            {"loss": "ssim"},
+            "expected a loss of .*'ssim'; sad_jax.minimize takes any loss, with Adam",
+        ),
         ({"num_sites": 3, "bpp": 1.0}, "expected num_sites or bpp, got both"),
         ({"num_sites": 0}, "expected num_sites above 0, got 0"),
         ({"bpp": -1.0}, "expected bpp above 0"),
