@@ -58,11 +58,15 @@ class Blocks(NamedTuple):
 
 
 def make_blocks(sites: Sites, size: int, curvature: Curvature) -> Blocks:
-    """Maps blocks from (phi, colour) to tangents."""
+    """Maps blocks from (phi, colour) to tangents.
+
+    Written as sums over small axes: XLA's batched products are 20 times slower at it on a CPU.
+    """
     chain = formula.chain(formula.site_rows(sites, size), size)
+    half = jnp.sum(chain[:, :, None] * curvature.geometry, axis=1)
     return Blocks(
-        geometry=_product("gpn,pqn,hqn->ghn", chain, curvature.geometry, chain),
-        mixed=_product("gpn,pcn->gcn", chain, curvature.mixed),
+        geometry=jnp.sum(half[:, None] * chain, axis=2),
+        mixed=jnp.sum(chain[:, :, None] * curvature.mixed, axis=1),
         color=curvature.color,
     )
 
@@ -110,7 +114,7 @@ def scale_by_gauss_newton() -> optax.GradientTransformationExtraArgs:
         diagonal = damping * blocks.diagonal + FLOOR
         fresh = jnp.clip(-solve_blocks(blocks, diagonal, gradient), -cap, cap)
         plane = jnp.stack([fresh, last.T])
-        matrix = gram(plane) + _product("apn,pn,bpn->ab", plane, diagonal, plane)
+        matrix = gram(plane) + jnp.sum(plane[:, None] * (diagonal * plane), axis=(2, 3))
         slope = _product("apn,pn->a", plane, gradient)
         length = minimize_in_plane(matrix, slope)
         step = jnp.clip(length[0] * plane[0] + length[1] * plane[1], -cap, cap)
