@@ -1,8 +1,8 @@
 """GPU kernels in Pallas: the passes over a picture, the merge of lists, and the exact search.
 
 To read in this order: ``config.py`` (how a kernel is launched), ``blend.py`` (layout, blend),
-``fit_step.py`` (sums for every slot), ``reduce.py`` (from slots to sites), ``propagate.py``,
-``search.py``.
+``by_site.py`` (the fit step: each site gathers from its pixels), ``fit_step.py`` (its other way:
+each pixel hands out to its sites), ``propagate.py``, ``search.py``.
 Each opens with its data layout, what one program does, and the bytes and operations it must move.
 They take plain arrays and share with ``sad_jax`` the formula alone.
 """

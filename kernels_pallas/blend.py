@@ -8,6 +8,8 @@ a few megabytes and stays in the cache), or gathered by XLA to [R, blocks, K, bl
 One program takes ``lanes`` neighbouring cells, one lane a cell; no lane talks to another. A loop
 over the K sites of the list runs an online softmax: the smallest score so far, and the sums of the
 weights and of the weighted colours relative to it. A site's row is read once for up to 4 pixels.
+If asked for, a second loop forms another weighted sum (the change of colour in a product with
+J'VJ). Written out are colours, or all that a site must know of a pixel (``by_site.py``).
 
 A pixel of a cell of one moves at least 4 (K + 2) bytes in and 4 C out: 52 at K = 8, C = 3. That is
 20 MB at 768x512; it computes about K (30 + 2 C) operations, an exponential and a root among them,
@@ -17,8 +19,8 @@ so it is bound by instructions before it is bound by memory: 0.1 Gflop. Gathered
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,19 +46,36 @@ def blend(
       launch: see there.
     """
     work = Work(table, ids, corner, len(table) - OWN, cell, launch)
+    return pictures(work, lambda softmax, _: softmax.color, work.channels)
+
+
+def pictures(
+    work: Work,
+    values: Callable[[Softmax, tuple[jax.Array, ...]], Sequence[jax.Array]],
+    channels: int,
+    inputs: tuple[jax.Array, ...] = (),
+    blended: Callable[..., list[jax.Array]] | None = None,
+) -> jax.Array:
+    """``values`` of every pixel's softmax and second weighted sum, [blocks, P, channels, block]."""
 
     def body(*refs):
-        read, corner, out = work.open(refs)
+        read, corner, *inputs, out = work.open(refs)
 
         def group(first):
-            for i, state in enumerate(softmax(work, read, work.places(corner, first))):
-                for c, color in enumerate(state.color):
-                    out[first + i, c, :] = color
+            places, here = work.places(corner, first), work.inputs(inputs, first)
+            states = softmax(work, read, places)
+            second = weighted_sums(work, read, places, states, blended, here)
+            for i, known in enumerate(zip(states, second, strict=True)):
+                for c, value in enumerate(values(*known)):
+                    out[first + i, c, :] = value
 
         work.for_groups(group)
 
-    shape = (len(ids), cell * cell, work.channels, ids.shape[-1])
-    return work.run(body, "sad_blend", (), jax.ShapeDtypeStruct(shape, table.dtype))
+    shape = (len(work.ids), work.cell**2, channels, work.ids.shape[-1])
+    return work.run(body, "sad_blend", inputs, jax.ShapeDtypeStruct(shape, work.table.dtype))
+
+
+Slot = tuple[Rows, tuple[jax.Array, ...], tuple[jax.Array, ...]]  # of a list: a site
 
 
 class Work(NamedTuple):
@@ -118,23 +137,44 @@ class Work(NamedTuple):
         """The function that reads slot k, the corner, and all further refs."""
         sites, ids, corner, *rest = refs
 
-        def read(k) -> tuple[Rows, tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        def read(k) -> Slot:
             if self.launch.gather == "inside":
                 near = ids[k, :]
-                row = [sites[near, r] for r in range(len(self.table))]
-            else:
-                row = [sites[r, k, :] for r in range(len(self.table))]
-            own = OWN + self.channels
-            return Rows(*row[:OWN]), tuple(row[OWN:own]), tuple(row[own:])
+                return self.slot([sites[near, r] for r in range(len(self.table))])
+            return self.slot([sites[r, k, :] for r in range(len(self.table))])
 
         return read, corner, *rest
 
+    def slot(self, row: Sequence[jax.Array]) -> Slot:
+        """The entries of a row of the table: the formula's, colours, attached."""
+        own = OWN + self.channels
+        return Rows(*row[:OWN]), tuple(row[OWN:own]), tuple(row[own:])
+
+    def place(self, x: jax.Array, y: jax.Array, pixel) -> tuple[jax.Array, jax.Array]:
+        """(x, y) of a pixel of cells with first pixels (x, y), whole numbers."""
+        shift = self.cell.bit_length() - 1
+        x, y = x + (pixel & (self.cell - 1)), y + (pixel >> shift)
+        return x.astype(self.table.dtype), y.astype(self.table.dtype)
+
     def places(self, corner, first) -> list[tuple[jax.Array, jax.Array]]:
         """(x, y) of the pixels from ``first`` on that are held at once."""
-        x, y = (corner[axis, :].astype(self.table.dtype) for axis in (0, 1))
-        pixels = [first + i for i in range(self.pixels)]
-        shift = self.cell.bit_length() - 1
-        return [(x + (i & (self.cell - 1)), y + (i >> shift)) for i in pixels]
+        x, y = corner[0, :], corner[1, :]
+        return [self.place(x, y, first + i) for i in range(self.pixels)]
+
+    def inputs(self, pictures, first) -> list[list[tuple[jax.Array, ...]]]:
+        """The channels of the pictures at the pixels from ``first`` on, for each pixel."""
+        of = lambda p, i: tuple(p[first + i, c, :] for c in range(p.shape[1]))  # noqa: E731
+        return [[of(picture, i) for picture in pictures] for i in range(self.pixels)]
+
+    def width(self, blended: Callable | None, channels: Iterable[int]) -> int:
+        """How many arrays ``blended`` returns, given inputs of so many channels."""
+        if blended is None:
+            return 0
+        zeros: list[Any] = [jax.ShapeDtypeStruct((), self.table.dtype)] * len(self.table)
+        rows, colors, attached = self.slot(zeros)
+        phi, (zero, *_) = tuple(zeros[: formula.PHI]), zeros
+        pixel = Pixel(rows, colors, attached, zero, phi, zero, zero, colors)
+        return len(jax.eval_shape(blended, pixel, *((zero,) * c for c in channels)))
 
     def for_groups(self, group: Callable) -> None:
         """``group(first pixel)`` for all groups of pixels of the cells."""
@@ -176,7 +216,24 @@ def softmax(work: Work, read: Callable, places: list) -> list[Softmax]:
     return [s._replace(color=tuple(c / s.total for c in s.color)) for s in states]
 
 
-def pixels_of(states: list[Softmax], places: list, slot: tuple, blended: list) -> list[Pixel]:
+def weighted_sums(work: Work, read, places, states, blended, here) -> list[tuple[jax.Array, ...]]:
+    """Sum over the list of the softmax weight times ``blended``, for each place."""
+    if blended is None:
+        return [()] * len(places)
+
+    def add(k, sums):
+        views = pixels_of(states, places, read(k), [()] * len(places))
+        return [
+            tuple(t + view.weights * v for t, v in zip(total, blended(view, *h), strict=True))
+            for total, view, h in zip(sums, views, here, strict=True)
+        ]
+
+    zero = jnp.zeros(work.lanes, work.table.dtype)
+    empty = (zero,) * work.width(blended, map(len, here[0]))
+    return jax.lax.fori_loop(0, work.k, add, [empty] * len(places))
+
+
+def pixels_of(states: list[Softmax], places: list, slot: Slot, blended: list) -> list[Pixel]:
     """What callbacks see of one slot of the list, for each place."""
     rows, colors, attached = slot
     return [

@@ -1,15 +1,20 @@
-"""The fit step: blend, compare and pull back in one pass; what every slot of a list receives.
+"""The fit step: blend, compare and pull back; what every site receives from the pixels it colours.
+
+``sum_slots`` has two ways. In a fixed order, ``by_site.py``: the sites gather from the pixels. Or,
+in this file, the lists' slots hand out to the sites, and XLA adds up atomically.
 
 Data layout as in ``blend.py``, with pictures to compare with as further inputs [blocks, P, C,
-block]. One program takes ``lanes`` cells. Its first loop over the list is the blend's; a second,
-if asked for, forms another weighted sum (the change of colour in a product with J'VJ); the last one
-evaluates the callback, sums it over the pixels of the cell and writes [entries, K, lanes]. These
-slot sums are then added up to the sites (``reduce.py``).
+block]. One program takes ``lanes`` cells. Its first loop over the list is the blend's, and a second
+one the second weighted sum's, if asked for; the last one evaluates the callback, sums it over the
+pixels of the cell and writes [entries, K, lanes]. These slot sums are then scattered to the sites:
+on a GPU one atomic addition for every slot and entry, in no fixed order.
 
-Bytes a cell must at least move, beside the blend's input: 4 K entries out, and the reduction reads
+Bytes a cell must at least move, beside the blend's input: 4 K entries out, and the scatter reads
 them again. At K = 8, C = 3 that is 320 for the gradient (10 entries with the energy), 1,600 for
-gradient and curvature (50), 288 for a product (9): 126, 629 and 113 MB at 768x512, cells of one.
-Operations: some 80 a slot for the gradient, 150 with curvature: 0.25 and 0.5 Gflop.
+gradient and curvature (50), 96 for a product (3): 126, 629 and 38 MB at 768x512, cells of one.
+Operations: some 80 a slot for the gradient, 150 with curvature: 0.25 and 0.5 Gflop, and as many
+atomic additions as there are entries, 31 and 157 million. Neither order nor sort is needed, which
+pays where lists change with every pass and entries are few.
 """
 
 from __future__ import annotations
@@ -19,10 +24,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from kernels_pallas.blend import OWN, Work, pixels_of, softmax
+from kernels_pallas.blend import Work, pixels_of, softmax, weighted_sums
+from kernels_pallas.by_site import sum_by_site
 from kernels_pallas.config import Launch
-from kernels_pallas.reduce import add_up
-from sad_jax.score import Rows
 
 LARGEST = 2**31  # bytes of slot sums that may exist at once
 
@@ -38,7 +42,7 @@ def sum_slots(
     *,
     channels: int,
     cell: int,
-    deterministic: bool,
+    order: tuple[jax.Array, jax.Array] | None,
     launch: Launch,
 ) -> jax.Array:
     """For every site the sum of ``slots`` over the pixels in whose lists it stands, [entries, N].
@@ -52,16 +56,20 @@ def sum_slots(
       slots, blended: callbacks of a ``score.Pixel`` and the inputs' tuples; see ``passes.py``.
       channels: C.
       cell: pixels a side of a cell.
-      deterministic: sum in a fixed order.
+      order: of the same lists, by ``by_site.turn_around``, to sum in a fixed order.
       launch: see there.
     """
+    work = Work(table, ids, corner, channels, cell, launch)
+    if order is not None:
+        return sum_by_site(work, order, inputs, entries, slots, blended)
     sums = jnp.zeros((entries, table.shape[1]), table.dtype)
 
     def step(sums, part):
-        received = slot_sums(
-            Work(table, part[0], part[1], channels, cell, launch), part[2], entries, slots, blended
-        )
-        return add_up(sums, part[0], received, deterministic, launch), None
+        ids, corner, inputs = part
+        work_here = work._replace(ids=ids, corner=corner)
+        received = slot_sums(work_here, inputs, entries, slots, blended)
+        flat = received.swapaxes(0, 1).reshape(entries, -1)
+        return sums.at[:, ids.reshape(-1)].add(flat, mode="promise_in_bounds"), None
 
     bytes_of_a_block = entries * ids[0].size * table.dtype.itemsize
     chunk = max(1, LARGEST // bytes_of_a_block)
@@ -87,14 +95,8 @@ def slot_sums(
 
         def group(first):
             places = work.places(corner, first)
-            states = softmax(work, read, places)
-            here = [
-                [tuple(p[first + i, c, :] for c in range(p.shape[1])) for p in pictures]
-                for i in range(len(places))
-            ]
-            second: list[tuple[jax.Array, ...]] = [()] * len(places)
-            if blended is not None:
-                second = weighted_sums(work, read, places, states, blended, here)
+            states, here = softmax(work, read, places), work.inputs(pictures, first)
+            second = weighted_sums(work, read, places, states, blended, here)
 
             def write(k, _):
                 views = pixels_of(states, places, read(k), second)
@@ -111,21 +113,3 @@ def slot_sums(
 
     shape = (len(work.ids), entries, *work.ids.shape[1:])
     return work.run(body, "sad_slots", inputs, jax.ShapeDtypeStruct(shape, work.table.dtype))
-
-
-def weighted_sums(work: Work, read, places, states, blended, here) -> list[tuple[jax.Array, ...]]:
-    """Sum over the list of the softmax weight times ``blended``, for each place."""
-
-    def add(k, sums):
-        views = pixels_of(states, places, read(k), [()] * len(places))
-        return [
-            tuple(t + view.weights * v for t, v in zip(total, blended(view, *h), strict=True))
-            for total, view, h in zip(sums, views, here, strict=True)
-        ]
-
-    zero = jnp.zeros(work.lanes, work.table.dtype)
-    attached = (zero,) * (len(work.table) - OWN - work.channels)
-    nobody = Rows(*[zero] * OWN), (zero,) * work.channels, attached
-    view = pixels_of(states[:1], places[:1], nobody, [()])[0]
-    empty = (zero,) * len(blended(view, *here[0]))
-    return jax.lax.fori_loop(0, work.k, add, [empty] * len(places))

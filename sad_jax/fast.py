@@ -20,6 +20,7 @@ from sad_jax import density
 from sad_jax.gauss_newton import FLOOR, conjugate_gradients, scale_by_gauss_newton
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side
+from sad_jax.passes import make_ready
 from sad_jax.recipe import Recipe
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, run_gauss_newton
@@ -110,11 +111,12 @@ def solve_colors(grid, sites: Sites, ids: jax.Array, target: Target) -> Sites:
     the weights of all pixels; each iteration is a render and its transpose. The change is clipped
     and then scaled to its own optimum, so the error never grows.
     """
-    right = color_right_side(grid, sites, ids, target)
+    lists = make_ready(ids, sites, target.implementation, target.deterministic)
+    right = color_right_side(grid, sites, lists, target)
     residual, diagonal = right[:-1], right[-1] + FLOOR
 
     def product(colors):
-        return color_product(grid, sites, ids, target, colors) + FLOOR * colors
+        return color_product(grid, sites, lists, target, colors) + FLOOR * colors
 
     def inner(a, b):
         return jnp.sum(a * b, 1, keepdims=True)

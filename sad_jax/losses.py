@@ -25,7 +25,7 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
-from sad_jax.passes import site_gradient, sum_over_pixels
+from sad_jax.passes import Ids, site_gradient, sum_over_pixels
 from sad_jax.score import Pixel, dot, pull_back
 from sad_jax.sites import Sites
 
@@ -52,7 +52,7 @@ class Target(flax.struct.PyTreeNode):
     values: jax.Array
     loss: str = flax.struct.field(pytree_node=False, default="squared")
     implementation: str | None = flax.struct.field(pytree_node=False, default=None)
-    deterministic: bool = flax.struct.field(pytree_node=False, default=False)
+    deterministic: bool = flax.struct.field(pytree_node=False, default=True)
 
 
 def make_target(
@@ -62,7 +62,7 @@ def make_target(
     *,
     loss: str = "squared",
     implementation: str | None = None,
-    deterministic: bool = False,
+    deterministic: bool = True,
 ) -> Target:
     """Lays out float[H, W, C] and weights float[H, W] (all one if None).
 
@@ -94,7 +94,7 @@ class Curvature(NamedTuple):
 
 
 def compare(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target, entries: int, slots, **options
+    grid: Grid, sites: Sites, ids: Ids, target: Target, entries: int, slots, **options
 ) -> jax.Array:
     """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
     pictures = target.image, target.weight
@@ -102,14 +102,14 @@ def compare(
     return sum_over_pixels(grid, sites, ids, entries, slots, *pictures, **options)
 
 
-def gradient(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> tuple[jax.Array, Sites]:
+def gradient(grid: Grid, sites: Sites, ids: Ids, target: Target) -> tuple[jax.Array, Sites]:
     """Mean squared error over the weighted values, and dL/d sites."""
     mse, sums = gradient_sums(grid, sites, ids, target)
     return mse, site_gradient(sites, 2 * target.scale * sums, grid.size)
 
 
 def gradient_sums(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target
+    grid: Grid, sites: Sites, ids: Ids, target: Target
 ) -> tuple[jax.Array, jax.Array]:
     """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
     slots = partial(_error_slots, loss=target.loss)
@@ -136,7 +136,7 @@ def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
 
 
 def gradient_and_curvature(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target
+    grid: Grid, sites: Sites, ids: Ids, target: Target
 ) -> tuple[jax.Array, jax.Array, Curvature]:
     """One pass: as ``gradient_sums``, and the Gauss-Newton blocks of all sites.
 
@@ -174,7 +174,7 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
 
 
 def curvature_gram(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target, vectors: jax.Array
+    grid: Grid, sites: Sites, ids: Ids, target: Target, vectors: jax.Array
 ) -> jax.Array:
     """v_i' J'VJ v_j for M vectors [M, 6 + C, N] in (phi, colour) -> [M, M], in one pass.
 
@@ -209,7 +209,7 @@ def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:
 
 
 def color_product(
-    grid: Grid, sites: Sites, ids: jax.Array, target: Target, colors: jax.Array
+    grid: Grid, sites: Sites, ids: Ids, target: Target, colors: jax.Array
 ) -> jax.Array:
     """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
 
@@ -221,7 +221,7 @@ def color_product(
     return compare(grid, sites, ids, target, len(colors), slots, **options)
 
 
-def color_right_side(grid: Grid, sites: Sites, ids: jax.Array, target: Target) -> jax.Array:
+def color_right_side(grid: Grid, sites: Sites, ids: Ids, target: Target) -> jax.Array:
     """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
 
     def slots(pixel: Pixel, image, weight):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,13 +49,41 @@ def launch_of(implementation: str | None, k: int, dtype) -> Launch | None:
     return None if reason is not None else kernels_pallas.Launch()
 
 
+Order = tuple[jax.Array, jax.Array] | None
+
+
+class Lists(NamedTuple):
+    """The ids int32[Hc, Wc, K] of all lists, made ready for any number of passes.
+
+    ``order``: the lists turned around, for kernels that sum in a fixed order; else None.
+    """
+
+    ids: jax.Array
+    order: Order
+
+
+Ids = jax.Array | Lists
+
+
+def make_ready(
+    ids: jax.Array, sites: Sites, implementation: str | None, deterministic: bool
+) -> Lists:
+    """Does once for many passes what depends on the lists alone."""
+    launch = launch_of(implementation, ids.shape[-1], sites.color.dtype)
+    if launch is None or not deterministic:
+        return Lists(ids, None)
+    from kernels_pallas.by_site import turn_around
+
+    return Lists(ids, turn_around(ids, sites.num_sites))
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0, 3, 4))
 def render_vjp(
     grid: Grid,
     sites: Sites,
     ids: jax.Array,
     implementation: str | None = "xla_vjp",
-    deterministic: bool = False,
+    deterministic: bool = True,
 ) -> jax.Array:
     """The picture of ``render_plain``, with a hand-written reverse pass.
 
@@ -99,21 +127,21 @@ render_vjp.defvjp(_forward, _backward)
 def sum_over_pixels(
     grid: Grid,
     sites: Sites,
-    ids: jax.Array,
+    ids: Ids,
     entries: int,
     slots: Callable[..., list[jax.Array]],
     *inputs: jax.Array,
     attached: jax.Array | None = None,
     blended: Callable[..., list[jax.Array]] | None = None,
     implementation: str | None = None,
-    deterministic: bool = False,
+    deterministic: bool = True,
 ) -> jax.Array:
     """For every site, a sum over the pixels in whose lists it stands.
 
     Args:
       grid: the cells.
       sites: N sites.
-      ids: int32[Hc, Wc, K].
+      ids: int32[Hc, Wc, K]; ``make_ready`` saves passes over the same lists some work.
       entries: R.
       slots: (Pixel, *inputs of the pixel) -> R arrays, what a site of the list receives; nothing
         where the inputs are zero, as they are in the padding beyond the picture's edge.
@@ -123,15 +151,19 @@ def sum_over_pixels(
       *inputs: pictures as ``grid.split_image`` lays them out; of a pixel, C arrays.
       implementation: "xla" or "pallas"; None chooses.
       deterministic: the same bits every time also on a GPU, where kernels then sum in a fixed
-        order, found by a sort of the lists, instead of with atomic additions.
+        order, found by a sort of the lists, instead of with atomic additions. Unused where ``ids``
+        are made ready.
 
     Returns:
       float[R, N].
     """
-    table, blocks = site_table(sites, grid.size), split_ids(grid, ids)
+    lists = ids
+    if not isinstance(lists, Lists):
+        lists = make_ready(lists, sites, implementation, deterministic)
+    table, blocks = site_table(sites, grid.size), split_ids(grid, lists.ids)
     if attached is not None:
         table = jnp.concatenate([table, attached])
-    launch = launch_of(implementation, ids.shape[-1], table.dtype)
+    launch = launch_of(implementation, lists.ids.shape[-1], table.dtype)
     if launch is None:
         return render_xla.sum_slots(
             grid, table, sites.channels, blocks, inputs, entries, slots, blended
@@ -148,7 +180,7 @@ def sum_over_pixels(
         blended,
         channels=sites.channels,
         cell=grid.cell,
-        deterministic=deterministic,
+        order=lists.order,
         launch=launch,
     )
 

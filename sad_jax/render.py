@@ -30,7 +30,7 @@ def render(
     lists: Candidates | tuple[int, int],
     *,
     implementation: str | None = None,
-    deterministic: bool = False,
+    deterministic: bool = True,
 ) -> jax.Array:
     """Draws the picture: each pixel is the softmax blend of the sites in its cell's list.
 

@@ -23,6 +23,7 @@ from sad_jax.losses import (
     gradient_and_curvature,
 )
 from sad_jax.optim import paper_optimizer
+from sad_jax.passes import Lists, Order, make_ready
 from sad_jax.sites import Sites, clamp
 
 LIST_EVERY = 8  # optimiser steps between two propagation passes
@@ -60,15 +61,24 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
     """``steps`` steps of the published recipe, of ``total`` in all."""
     optimizer = paper_optimizer()
 
-    def step(_, state: FitState) -> FitState:
+    def order(lists: Candidates) -> Order:
+        ready = make_ready(lists.ids, state.sites, target.implementation, target.deterministic)
+        return ready.order
+
+    def step(_, carry: tuple[FitState, Order]) -> tuple[FitState, Order]:
+        state, known = carry
         grid, key = state.lists.grid, jax.random.fold_in(state.key, state.step)
-        mse, gradients = gradient(grid, state.sites, state.lists.ids, target)
-        lists = jax.lax.cond(
-            state.step % LIST_EVERY == 0,
-            lambda: propagate(
+
+        def renewed() -> tuple[Candidates, Order]:
+            lists = propagate(
                 state.lists, state.sites, key=key, implementation=target.implementation
-            ),
-            lambda: state.lists,
+            )
+            return lists, order(lists)
+
+        ids = Lists(state.lists.ids, known)
+        mse, gradients = gradient(grid, state.sites, ids, target)
+        lists, known = jax.lax.cond(
+            state.step % LIST_EVERY == 0, renewed, lambda: (state.lists, known)
         )
         updates, optimizer_state = optimizer.update(
             gradients,
@@ -78,15 +88,16 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
             progress=state.step / total,
         )
         sites = optax.apply_updates(state.sites, updates)
-        return state.replace(
+        state = state.replace(
             sites=clamp(sites, (grid.height, grid.width)),
             lists=lists,
             optimizer=optimizer_state,
             step=state.step + 1,
             mse=mse,
         )
+        return state, known
 
-    return jax.lax.fori_loop(0, steps, step, state)
+    return jax.lax.fori_loop(0, steps, step, (state, order(state.lists)))[0]
 
 
 @jax.jit
@@ -94,7 +105,8 @@ def run_gauss_newton(
     state: FitState, target: Target, steps: jax.Array, damping: jax.Array
 ) -> FitState:
     """``steps`` Gauss-Newton steps on fixed lists; ``state.optimizer`` is the last step."""
-    grid, ids = state.lists.grid, state.lists.ids
+    grid = state.lists.grid
+    ids = make_ready(state.lists.ids, state.sites, target.implementation, target.deterministic)
     optimizer = scale_by_gauss_newton()
     sharpest = jnp.log(SHARPEST * grid.size)
 
