@@ -4,8 +4,9 @@
 
 1. Each way to run a pass against plain XLA: relative error of values and gradients.
 2. Each pass: milliseconds, and the share of the copy bandwidth measured in the same run, by the
-   bytes that it must at least move.
-3. Steps of both recipes; propagation; the exact search.
+   bytes that it must at least move; and how many times as long it takes gathered outside, and with
+   slot sums and atomic additions.
+3. Steps of both recipes; turning the lists around; propagation; the exact search.
 4. Fits of the photographs at 50,000 sites with both recipes: PSNR of the file, PSNR against time.
 
 Without a photograph it takes the one in ``tests/data``. ``--small`` is for a CPU: interpreted
@@ -21,6 +22,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,20 +37,60 @@ from sad_jax.cells import Grid
 from sad_jax.gauss_newton import scale_by_gauss_newton
 from sad_jax.io import read_image
 from sad_jax.optim import paper_optimizer
+from sad_jax.passes import Lists, make_ready
 
 PHOTO = "tests/data/kodim23_half.png"
 WAYS = {  # gather of the rows, deterministic
-    "pallas": ("inside", False),
-    "pallas, gathered outside": ("outside", False),
-    "pallas, sorted sums": ("inside", True),
+    "pallas": ("inside", True),
+    "pallas, gathered outside": ("outside", True),
+    "pallas, atomic additions": ("inside", False),
 }
-ENTRIES = {"render": 0, "gradient": 10, "gradient and curvature": 50, "curvature in the plane": 3}
 
 
-def least_bytes(name: str, cells: int, pixels: int, k: int, channels: int = 3) -> int:
-    """What a pass must at least move: lists, corners, pictures, and slot sums out and in again."""
-    pictures = channels if name == "render" else channels + 1
-    return 4 * (cells * (k + 2) + pixels * pictures + 2 * cells * k * ENTRIES[name])
+class Pass(NamedTuple):
+    """What a pass asks of the kernels: see ``kernels_pallas/by_site.py`` and ``fit_step.py``.
+
+    ``entries``: what a site receives; ``known``: channels that the blend writes out for the sites,
+    the second weighted sum's among them; operations: ``blend`` and ``slot``, of a site on a pixel.
+    """
+
+    entries: int
+    known: int
+    blend: int
+    slot: int
+
+
+PASSES = {  # for three channels
+    "render": Pass(0, 3, blend=36, slot=0),
+    "gradient": Pass(10, 5, blend=36, slot=100),
+    "gradient and curvature": Pass(50, 5, blend=36, slot=200),
+    "curvature in the plane": Pass(3, 11, blend=136, slot=80),
+}
+
+
+class Size(NamedTuple):
+    """Of a picture with cells of one pixel and three channels, and its diagram."""
+
+    pixels: int
+    k: int
+    sites: int
+
+    def blend_bytes(self, written: int) -> int:
+        """Lists, corners and what is written out."""
+        return 4 * self.pixels * (self.k + 2 + written)
+
+    def site_bytes(self, work: Pass) -> int:
+        """Cells in the order of the sites, what is known of pixels, target and weight; sums."""
+        return 4 * (self.pixels * (self.k + work.known + 4) + self.sites * work.entries)
+
+    def least_bytes(self, work: Pass, deterministic: bool) -> int:
+        """What a pass must at least move."""
+        if not work.entries:
+            return self.blend_bytes(3)
+        if deterministic:
+            return self.blend_bytes(work.known) + self.site_bytes(work)
+        slot_sums = 2 * self.pixels * self.k * work.entries  # out and in again
+        return self.blend_bytes(0) + 4 * (4 * self.pixels + slot_sums)
 
 
 def milliseconds(function: Callable, *args, repeats: int = 20) -> float:
@@ -71,7 +113,7 @@ def copy_bandwidth(megabytes: int) -> float:
 class Bench:
     """Passes over one photograph by one implementation."""
 
-    def __init__(self, photo: jax.Array, sites: int, implementation: str, deterministic=False):
+    def __init__(self, photo: jax.Array, sites: int, implementation: str, deterministic: bool):
         self.shape = photo.shape[:2]
         self.grid, self.name = Grid(*self.shape, 1), implementation
         self.sites = sad.init_sites(photo, sites, key=jax.random.key(0))
@@ -82,8 +124,13 @@ class Bench:
         vectors = rng.normal(size=(2, 6 + photo.shape[-1], sites))
         self.vectors = jnp.asarray(vectors, jnp.float32)
 
+    def ready(self) -> Lists:
+        """The lists made ready for any number of passes."""
+        known = self.lists.ids, self.sites, self.name, self.target.deterministic
+        return jax.jit(make_ready, static_argnums=(2, 3))(*known)
+
     def passes(self) -> dict[str, Callable]:
-        ids, target = self.lists.ids, self.target
+        ids, target = self.ready(), self.target
         draw = partial(sad.render, lists=self.lists, implementation=self.name)
         known = lambda sites: (self.grid, sites, ids, target)  # noqa: E731
         functions = {
@@ -121,6 +168,7 @@ class Bench:
                 lambda: train.run_adam(adam, self.target, jnp.int32(40), jnp.float32(4000)).mse,
                 40,
             ),
+            "lists turned around": (self.ready, 1),
             "propagation": (lambda: move(implementation=self.name).ids, 1),
             "exact search": (lambda: find(implementation=self.name).ids, 1),
         }
@@ -137,8 +185,8 @@ def measure(photo: jax.Array, sites: int, small: bool) -> dict:
     """Parts 1 to 3."""
     bandwidth = copy_bandwidth(16 if small else 1024)
     repeats, kernels = (2, "pallas_interpret") if small else (20, "pallas")
-    plain = Bench(photo, sites, "xla_vjp")
-    pixels = plain.grid.height * plain.grid.width
+    plain = Bench(photo, sites, "xla_vjp", deterministic=False)
+    size = Size(plain.grid.height * plain.grid.width, plain.lists.k, sites)
     expected = {name: f(plain.sites) for name, f in plain.passes().items()}
     rows, steps = [], []
     ways = {"xla": ("", False), **WAYS}
@@ -152,19 +200,31 @@ def measure(photo: jax.Array, sites: int, small: bool) -> dict:
         for name, function in bench.passes().items():
             error = relative_error(function(bench.sites), expected[name])
             spent = milliseconds(function, bench.sites, repeats=repeats)
-            moved = least_bytes(name, pixels, pixels, bench.lists.k, photo.shape[-1])
+            moved = size.least_bytes(PASSES[name], deterministic)
             share = moved / (spent / 1e3) / bandwidth
             rows.append(
-                {"way": way, "pass": name, "milliseconds": spent, "relative_error": error}
+                {"way": way, "name": name, "milliseconds": spent, "relative_error": error}
                 | {"least_megabytes": moved / 1e6, "share_of_copy_bandwidth": share}
             )
             print(f"{spent:10.3f} ms {share:7.1%} {error:9.1e}  {name}, {way}", flush=True)
         for name, (function, count) in bench.steps().items():
             spent = milliseconds(function, repeats=repeats) / count
-            steps.append({"way": way, "step": name, "milliseconds": spent})
+            steps.append({"way": way, "name": name, "milliseconds": spent})
             print(f"{spent:10.3f} ms {'':18} {name}, {way}", flush=True)
     launched("inside", small)
-    return {"copy_bytes_per_second": bandwidth, "passes": rows, "steps": steps}
+    return {
+        "copy_bytes_per_second": bandwidth,
+        "passes": rows,
+        "steps": steps,
+        "times_pallas": {way: ratios([*rows, *steps], way) for way in ways if way != "pallas"},
+    }
+
+
+def ratios(rows: list[dict], way: str) -> dict[str, float]:
+    """How many times as long as by the kernels as they are everything takes some other way."""
+    spent = {(row["way"], row["name"]): row["milliseconds"] for row in rows}
+    names = [name for other, name in spent if other == way]
+    return {name: spent[way, name] / spent["pallas", name] for name in names}
 
 
 def launched(gather: str, small: bool) -> None:
@@ -198,26 +258,44 @@ def fits(photos: list[str], sites: int, small: bool, seconds: float) -> list[dic
 def predict() -> dict:
     """Milliseconds at 768x512, 50,000 sites, K = 8, cells of 1, on an H200: from assumptions.
 
-    A kernel reaches half of a copy's 4.3 TB/s; the L2 cache takes 1e11 atomic additions of floats a
-    second; a sort of pairs takes 0.25 ns a slot; a launch costs 3 us, and a step has about 60 of
-    them, a pass 8.
+    A kernel moves 2.15 TB/s, half of a copy's; gathers from the cache bring it 2.5 TB/s; it does
+    1e13 operations a second, a third of what there are; the slowest of these counts. The cache
+    takes 1e11 atomic additions of floats a second. A sort does 1.2e10 pairs a second, once in 5
+    Gauss-Newton steps or 8 of the paper's. A launch costs 3 us: the compiled steps have 41 and 32,
+    a pass 4, a propagation 22. What is done site by site moves 100 and 20 MB a step.
     """
-    pixels, k, launch = 768 * 512, 8, 3e-3
-    rows = {}
-    for name, entries in ENTRIES.items():
-        memory = least_bytes(name, pixels, pixels, k) / (0.5 * 4.3e12) * 1e3
-        atomics = pixels * k * entries / 1e11 * 1e3
-        rows[name] = {"sorted sums, sort not counted": memory + 8 * launch}
-        rows[name]["atomic additions"] = memory + atomics + 8 * launch
-    sort = pixels * k * 0.25e-6
-    kinds = list(rows["gradient"])
-    for kind, extra in zip(kinds, (sort, 0.0), strict=True):
-        both = rows["gradient and curvature"][kind] + rows["curvature in the plane"][kind]
-        step = both - 16 * launch + extra + 60 * launch
-        rows.setdefault("gauss-newton step", {})[kind] = step
-        paper = rows["gradient"][kind] - 8 * launch + extra + 60 * launch
-        rows.setdefault("paper step", {})[kind] = paper
-    return {"prediction": True, "doc": predict.__doc__, "sort": sort, "milliseconds": rows}
+    size, launch = Size(768 * 512, 8, 50_000), 3e-3
+    move, cache, compute = 2.15e9, 2.5e9, 1e10  # a millisecond
+    slots = size.pixels * size.k
+    lanes = slots + 16 * size.sites  # half of each site's last warp is idle
+
+    def passed(work: Pass, deterministic: bool) -> float:
+        if work.entries and not deterministic:
+            moved = size.least_bytes(work, deterministic) / move
+            computed = slots * (work.blend + work.slot) / compute
+            return max(moved, computed) + slots * work.entries / 1e8
+        blended = max(size.blend_bytes(work.known) / move, slots * work.blend / compute)
+        if not work.entries:
+            return blended
+        computed = (lanes * work.slot + 320 * size.sites * work.entries) / compute
+        gathered = 4 * slots * (1 + work.known + 4) / cache
+        return blended + max(size.site_bytes(work) / move, gathered, computed)
+
+    sort = slots / 1.2e7
+    merged = 45 * size.pixels * (20 + 8 * size.k) / compute + 22 * launch
+    rows: dict[str, dict[str, float]] = {}
+    for kind, deterministic in (("fixed order", True), ("atomic additions", False)):
+        turned = sort * deterministic
+        spent = {name: passed(work, deterministic) for name, work in PASSES.items()}
+        newton = spent["gradient and curvature"] + spent["curvature in the plane"]
+        paper = spent["gradient"] + (turned + merged) / 8
+        spent = {name: kernels + 4 * launch for name, kernels in spent.items()}
+        spent["gauss-newton step"] = newton + turned / 5 + 41 * launch + 1e8 / move
+        spent["paper step"] = paper + 32 * launch + 2e7 / move
+        spent["lists turned around"] = turned
+        for name, value in spent.items():
+            rows.setdefault(name, {})[kind] = value
+    return {"prediction": True, "doc": predict.__doc__, "milliseconds": rows}
 
 
 def main() -> None:
@@ -238,8 +316,10 @@ def main() -> None:
         photo, sites = (photo[:32, :48], 100) if args.small else (photo, args.sites)
         report = measure(photo, sites, args.small)
         report["fits"] = fits(args.photos, sites, args.small, args.seconds)
-        for row in report["passes"]:
-            print(f"| {row['pass']} | {row['way']} | {row['milliseconds']:.3f} ms |")
+        for row in (*report["passes"], *report["steps"]):
+            print(f"| {row['name']} | {row['way']} | {row['milliseconds']:.3f} ms |")
+        for way, found in report["times_pallas"].items():
+            print(f"{way}, over pallas:", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
     if args.json:
         Path(args.json).write_text(json.dumps(machine() | report, indent=1))
 

@@ -26,6 +26,7 @@ CASES = [  # shape, sites, channels, K, cell
     ((7, 9), 20, 6, 4, 1),
 ]
 INTERPRETED = "pallas_interpret"
+ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in float32
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ def test_kernels_equal_the_xla_twin(make_sites, reference, assert_same, name, ca
     arguments = problem(make_sites, reference, *case)
     options = {"name": name, "deterministic": deterministic}
     found = run(*arguments, **options, implementation=INTERPRETED)
-    assert_same(found, run(*arguments, **options, implementation="xla_vjp"), 3e-5)
+    assert_same(found, run(*arguments, **options, implementation="xla_vjp"), ROUNDING)
     if name == "pull back":
         np.testing.assert_allclose(found[0], reference.render(*arguments[:2]), atol=2e-4)
 
@@ -117,7 +118,7 @@ def test_the_launch_does_not_change_the_result(
     case = problem(make_sites, reference, (38, 35), 30, 3, 4, 2)
     expected = run(*case, name="gram", implementation="xla_vjp")
     launched(**options)
-    assert_same(run(*case, name="gram", implementation=INTERPRETED), expected, 3e-5)
+    assert_same(run(*case, name="gram", implementation=INTERPRETED), expected, ROUNDING)
 
 
 def test_a_large_picture_is_summed_in_parts(make_sites, reference, assert_same, monkeypatch):
