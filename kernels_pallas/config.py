@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
@@ -43,6 +44,17 @@ class Launch:
     def call(self, body, name: str, warps: int | None = None, **options):
         """``pl.pallas_call`` by the one lowering in use: Triton, which jax >= 0.11 deprecates."""
         parameters = triton.CompilerParams(num_warps=warps or self.warps, num_stages=self.stages)
-        return pl.pallas_call(
-            body, name=name, compiler_params=parameters, interpret=self.interpret, **options
+        kernel = jax.custom_jvp(
+            pl.pallas_call(
+                body, name=name, compiler_params=parameters, interpret=self.interpret, **options
+            )
         )
+        kernel.defjvp(_refuse)
+        return kernel
+
+
+def _refuse(primals, tangents):
+    raise TypeError(
+        'expected implementation="xla" or "xla_vjp" for derivatives of derivatives, '
+        "got a Pallas kernel, which has none"
+    )

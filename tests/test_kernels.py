@@ -208,6 +208,14 @@ def test_pallas_runs_or_says_why_not(make_sites, monkeypatch):
         launch_of("pallas", 8, np.dtype("float64"))
 
 
+def test_kernels_have_no_second_derivative(make_sites, reference):
+    sites = make_sites(4)
+    lists = reference.lists(sites, (3, 3))
+    slope = jax.grad(lambda s: jnp.sum(sad.render(s, lists, implementation=INTERPRETED) ** 2))
+    with pytest.raises(TypeError, match=r'expected implementation="xla" .* got a Pallas kernel'):
+        jax.jvp(slope, (sites,), (sites,))
+
+
 @pytest.mark.parametrize("capability", ["8.0", "9.0", "12.0"])
 def test_none_chooses_the_kernels_on_a_gpu(monkeypatch, capability):
     class Gpu:
@@ -257,6 +265,12 @@ def test_kernels_are_lowered_for_cuda(function):
     """Render, its gradient, the passes, propagation, and whole steps of both recipes."""
     lowered = gpu_compile.lower(function, gpu_compile.Case(cell=2).make())
     assert kernels_in(lowered) == sorted(LOWERED[function])
+
+
+def test_a_batch_is_lowered_for_cuda():
+    batch = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), gpu_compile.Case().make())
+    lowered = gpu_compile.lower(jax.vmap(gpu_compile.render_gradient), batch)
+    assert kernels_in(lowered) == LOWERED[gpu_compile.render_gradient]
 
 
 @pytest.mark.parametrize("option", ["cells of 4", "gathered outside", "K = 32", "8 channels"])
