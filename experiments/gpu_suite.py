@@ -80,8 +80,8 @@ class Size(NamedTuple):
         return 4 * self.pixels * (self.k + 2 + written)
 
     def site_bytes(self, work: Pass) -> int:
-        """Cells in the order of the sites, what is known of pixels, target and weight; sums."""
-        return 4 * (self.pixels * (self.k + work.known + 4) + self.sites * work.entries)
+        """Cells in the order of the sites, corners, what is known of pixels, pictures; sums."""
+        return 4 * (self.pixels * (self.k + 2 + work.known + 4) + self.sites * work.entries)
 
     def least_bytes(self, work: Pass, deterministic: bool) -> int:
         """What a pass must at least move."""
@@ -278,7 +278,7 @@ def predict() -> dict:
         if not work.entries:
             return blended
         computed = (lanes * work.slot + 320 * size.sites * work.entries) / compute
-        gathered = 4 * slots * (1 + work.known + 4) / cache
+        gathered = 4 * slots * (1 + 2 + work.known + 4) / cache
         return blended + max(size.site_bytes(work) / move, gathered, computed)
 
     sort = slots / 1.2e7

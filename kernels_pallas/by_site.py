@@ -11,14 +11,14 @@ and the sum, the callback evaluated and added to sums in registers. At the end t
 up, and one value an entry is written. No slot of a list is ever written out, nothing is added
 atomically, and the order of all sums is fixed.
 
-Bytes: 4 a slot for its cell; a pixel's 4 (2 + C) of the softmax and its 4 (C + 1) of target and
-weight, from memory once and from the cache once a slot; 4 entries a site out. At 768x512, K = 8,
-C = 3, 50,000 sites that is 39 MB with gradient and curvature (50 entries), 31 MB with the gradient
-alone (10), where slot sums are 629 and 126 MB, written and read; and 113 MB from the cache. Cells
-of two share their slots' cells and rows among four pixels. Operations: some 100 a slot for the
-gradient, 200 with curvature, and 10 a lane for each entry of a site to add lanes up: 0.5 and 1.4
-Gflop. It is bound by instructions. To turn the lists around is a sort of pairs, which moves 16
-bytes a slot for each of four passes, 0.2 GB; passes on the same lists in one program share it.
+Bytes: 4 a slot for its cell; 8 for a cell's corner, 4 (2 + C) for a pixel's softmax, 4 (C + 1) for
+target and weight, from memory once and from the cache once a slot; 4 entries a site out. At
+768x512, K = 8, C = 3, 50,000 sites that is 40 MB with gradient and curvature (50 entries), 32 MB
+with the gradient alone (10), where slot sums are 629 and 126 MB, written and read; and 151 MB from
+the cache. Operations: some 100 a slot for the gradient, 200 with curvature, and 10 a lane for each
+entry of a site to add lanes up: 0.5 and 1.4 Gflop. So it is bound by instructions. To turn the
+lists around is a sort of pairs, which moves 16 bytes a slot for each of four passes or so, 0.2 GB;
+passes over the same lists in one program share it.
 """
 
 from __future__ import annotations

@@ -43,7 +43,8 @@ def render(
         then found (K and cell size as the ``Canvas`` says, else 8 and 1).
       implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "pallas" (GPU);
         a named one runs or raises, None chooses.
-      deterministic: gradients with the same bits every time also on a GPU ("pallas").
+      deterministic: gradients with the same bits every time also on a GPU ("pallas"); if not,
+        atomic additions.
 
     Returns:
       float[H, W, C] in the sites' precision.

@@ -57,7 +57,8 @@ class Pixel(NamedTuple):
     """One pixel of every cell of a block, and sites of its list, as ``slots`` callbacks see them.
 
     The XLA path gives all K sites at once, with arrays [K, lanes] for what belongs to a site and
-    [lanes] for what belongs to the pixel; a kernel gives one site at a time, all arrays [lanes].
+    [lanes] for what belongs to the pixel; a kernel gives one site at a time, all arrays [lanes], or
+    one site for all lanes, whose own entries are then scalars.
     The channels of colours are one array in the XLA path and a tuple in a kernel; callbacks only go
     over them and use ``dot``.
 
