@@ -24,6 +24,7 @@ passes over the same lists in one program share it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -83,14 +84,14 @@ def sum_by_site(
 
         zero = jnp.zeros(WARP, work.table.dtype)
         chunks = (last - first + WARP - 1) // WARP
-        totals = jax.lax.fori_loop(0, chunks, add, (zero,) * len(range(entries)[part]))
+        totals = jax.lax.fori_loop(0, chunks, add, (zero,) * (part.stop - part.start))
         for entry, total in enumerate(totals):
             out[entry, site] = jnp.sum(total)
 
     def sums(part: slice) -> jax.Array:
-        shape = (len(range(entries)[part]), sites)
+        shape = (part.stop - part.start, sites)
         return work.launch.call(
-            lambda *refs: body(part, *refs),
+            partial(body, part),
             "sad_sites",
             warps=1,
             grid=(sites,),
@@ -99,7 +100,8 @@ def sum_by_site(
             out_shape=jax.ShapeDtypeStruct(shape, work.table.dtype),
         )(*operands)
 
-    return jnp.concatenate([sums(slice(i, i + MOST)) for i in range(0, entries, MOST)])
+    parts = [slice(i, min(i + MOST, entries)) for i in range(0, entries, MOST)]
+    return jnp.concatenate([sums(part) for part in parts])
 
 
 def turn_around(ids: jax.Array, sites: int) -> tuple[jax.Array, jax.Array]:
