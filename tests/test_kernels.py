@@ -12,6 +12,7 @@ import pytest
 import kernels_pallas
 import sad_jax as sad
 from experiments import gpu_compile
+from kernels_pallas.by_site import turn_around
 from kernels_pallas.config import Launch
 from sad_jax import density, losses
 from sad_jax.passes import launch_of
@@ -119,6 +120,14 @@ def test_the_launch_does_not_change_the_result(
     expected = run(*case, name="gram", implementation="xla_vjp")
     launched(**options)
     assert_same(run(*case, name="gram", implementation=INTERPRETED), expected, ROUNDING)
+
+
+def test_lists_are_turned_around():
+    """Cells in the order of their sites; the last site stands in no list."""
+    ids = jnp.asarray([[[0, 2], [2, 1], [1, 2]]])
+    cells, begin = turn_around(ids, 4)
+    assert cells.tolist() == [0, 1, 2, 0, 1, 2]
+    assert begin.tolist() == [0, 1, 3, 6, 6]
 
 
 def test_a_large_picture_is_summed_in_parts(make_sites, reference, assert_same, monkeypatch):
