@@ -81,13 +81,15 @@ class Recipe(abc.ABC):
             optimizer=jax.tree.map(jnp.asarray, optimizer),
         )
 
-    def exact_lists(self, sites: Sites) -> Candidates:
-        """The lists that a decoder will find."""
-        return find_candidates(sites, self.canvas, implementation=self.target.implementation)
+    def exact_lists(self, sites: Sites, near: Candidates | None = None) -> Candidates:
+        """The lists that a decoder will find; ``near`` are those of a little while ago."""
+        return find_candidates(
+            sites, self.canvas, implementation=self.target.implementation, near=near
+        )
 
     def search(self, state: FitState) -> FitState:
         """The state with exact lists."""
-        return state.replace(lists=self.exact_lists(state.sites))
+        return state.replace(lists=self.exact_lists(state.sites, state.lists))
 
     def thin(self, state: FitState, goal: int) -> FitState:
         """Takes the cheapest sites out until ``goal`` are left, with exact lists after each round.

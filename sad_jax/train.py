@@ -21,6 +21,7 @@ from sad_jax.losses import (
     curvature_gram,
     gradient,
     gradient_and_curvature,
+    gradient_sums,
 )
 from sad_jax.optim import paper_optimizer
 from sad_jax.passes import Lists, Order, make_ready
@@ -110,31 +111,36 @@ def run_gauss_newton(
     optimizer = scale_by_gauss_newton()
     sharpest = jnp.log(SHARPEST * grid.size)
 
-    def step(_, state: FitState) -> FitState:
+    mse, sums, curvature = gradient_and_curvature(grid, state.sites, ids, target)
+    blocks = make_blocks(state.sites, grid.size, curvature)
+
+    def step(i, carry):
+        state, mse, sums = carry
         sites = state.sites
 
         def gram(tangents: jax.Array) -> jax.Array:
             vectors = jax.vmap(lambda tangent: from_tangent(sites, grid.size, tangent))(tangents)
             return curvature_gram(grid, sites, ids, target, vectors)
 
-        mse, sums, curvature = gradient_and_curvature(grid, sites, ids, target)
         tangent, last = optimizer.update(
             to_tangent(sites, grid.size, sums),
             state.optimizer,
             gram=gram,
-            blocks=make_blocks(sites, grid.size, curvature),
+            blocks=blocks,
             damping=damping,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
-        return state.replace(
-            sites=clamp(moved, (grid.height, grid.width)),
-            optimizer=last,
-            step=state.step + 1,
-            mse=mse,
+        moved = clamp(moved, (grid.height, grid.width))
+        state = state.replace(sites=moved, optimizer=last, step=state.step + 1, mse=mse)
+        ahead = jax.lax.cond(
+            i + 1 < steps,
+            lambda: gradient_sums(grid, moved, ids, target),
+            lambda: (mse, sums),
         )
+        return state, *ahead
 
-    return jax.lax.fori_loop(0, steps, step, state)
+    return jax.lax.fori_loop(0, steps, step, (state, mse, sums))[0]
 
 
 def home_lists(lists: Candidates, sites: Sites) -> jax.Array:

@@ -11,7 +11,9 @@ import kernels_pallas
 import sad_jax as sad
 from kernels_pallas.search import search as walk
 from sad_jax import search
+from sad_jax.density import park
 from sad_jax.score import site_rows
+from sad_jax.sites import clamp
 
 
 def scattered(make_sites, kind: str, n: int, shape: tuple[int, int]):
@@ -81,6 +83,25 @@ def test_lists_equal_brute_force_for_any_size(make_sites, reference, shape, n, k
     assert lists.shape == shape
     assert (lists.k, lists.cell) == (min(k, n), cell)
     reference.check_exact(sites, lists)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lists_of_a_while_ago_do_not_change_the_result(make_sites, reference, kind):
+    shape = (45, 150)  # more than one region
+    before = scattered(make_sites, kind, 200, shape)
+    near = sad.find_candidates(before, shape)
+    rng = np.random.default_rng(8)
+    moved = before.position + rng.normal(0, 2, before.position.shape)
+    sites = clamp(before.replace(position=moved.astype(np.float32)), shape)
+    sites = park(sites, rng.choice(200, 40, replace=False))
+    reference.check_exact(sites, sad.find_candidates(sites, shape, near=near))
+
+
+def test_lists_of_another_shape_are_refused(make_sites):
+    sites = make_sites(20, shape=(9, 11), seed=0)
+    near = sad.find_candidates(sites, (9, 11), k=4)
+    with pytest.raises(ValueError, match=r"expected near lists of shape \(9, 11, 8\)"):
+        sad.find_candidates(sites, (9, 11), near=near)
 
 
 def test_more_sites_than_one_chunk_lose_none(make_sites, reference):
