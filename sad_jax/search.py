@@ -189,7 +189,7 @@ def _search_groups(grid: Grid, k: int, launch: Launch, sites: Sites) -> jax.Arra
 def _cull(
     rows: Rows,
     ids: jax.Array,
-    count: int,
+    count: jax.Array | int,
     scratch: jax.Array,
     box: Box,
     k: int,
