@@ -76,7 +76,9 @@ def test_colours_stay_in_their_range_where_one_is_given(make_sites, target):
     np.testing.assert_allclose(held.sites.color, np.clip(free.sites.color, 0.1, 0.7))
 
 
-@pytest.mark.parametrize("optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0)])
+@pytest.mark.parametrize(
+    "optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0), sad.newton()]
+)
 def test_free_slots_stay_free_and_change_no_picture(make_sites, target, optimizer):
     state = make_state(make_sites, optimizer)
     picture = sad.render(make_sites(12, shape=SHAPE), SHAPE)
