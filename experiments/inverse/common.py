@@ -2,8 +2,8 @@
 
 A problem is data y = A(truth) + noise. Four methods know nothing more. SAD and a grid of pixels
 minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps. TV adds the total
-variation: over pixels by a primal-dual algorithm, over sites by Gauss-Newton. None looks at the
-truth: steps and settings are fixed beforehand.
+variation: over pixels by a primal-dual algorithm, over sites by Adam or Gauss-Newton. None looks at
+the truth: steps and settings are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from sad_jax.io import read_image, write_bytes, write_image
 from sad_jax.metrics import psnr, ssim
 
 STEPS = 300  # of Adam, for SAD and for pixels
-NEWTON_STEPS = 60  # of Gauss-Newton, for SAD + TV,
+RATE = 4.0  # times the published rates, at the start
+NEWTON_STEPS = 60  # of Gauss-Newton,
 DAMPING = (0.1, 0.01)  # from its first to its last
 PIXEL_RATE = 0.01  # of Adam on pixels, falling like that of SAD
 TV_STEPS = 1000  # of the primal-dual algorithm,
@@ -76,6 +77,7 @@ class Settings:
     sites: int  # of SAD
     tv: float  # weight of the total variation
     tv_sites: int  # of SAD + TV: with another prior beside them, sites need not be few
+    tv_solver: str  # of SAD + TV, a key of SOLVERS
 
 
 def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
@@ -97,22 +99,33 @@ def penalised(picture: jax.Array, operator, data: jax.Array, weight: float) -> j
     return squared(picture, operator, data) + weight * variation(picture)
 
 
-ADAM = sad.adam(optax.cosine_decay_schedule(4.0, STEPS, 0.1))
-NEWTON = sad.newton(optax.exponential_decay(DAMPING[0], NEWTON_STEPS, DAMPING[1] / DAMPING[0]))
+def adam(steps: int) -> dict:
+    """``sad.minimize``'s own Adam, as its options."""
+    rate = optax.cosine_decay_schedule(RATE, steps, 0.1)
+    return {"steps": steps, "optimizer": sad.adam(rate)}
+
+
+def newton(steps: int) -> dict:
+    """Gauss-Newton, as options of ``sad.minimize``."""
+    damping = optax.exponential_decay(DAMPING[0], steps, DAMPING[1] / DAMPING[0])
+    return {"steps": steps, "optimizer": sad.newton(damping), "refresh_every": 1}
+
+
+SOLVERS = {"adam": adam(STEPS), "newton": newton(NEWTON_STEPS)}
 
 
 def run_sad(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
     """The same loss over sites."""
-    return _minimize(problem, seed, settings.sites, squared, steps=STEPS, optimizer=ADAM)
+    return minimize(problem, seed, settings.sites, squared, **SOLVERS["adam"])
 
 
 def run_sad_tv(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
     """TV's loss over sites."""
-    options = {"steps": NEWTON_STEPS, "optimizer": NEWTON, "refresh_every": 1}
-    return _minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **options)
+    solver = SOLVERS[settings.tv_solver]
+    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **solver)
 
 
-def _minimize(
+def minimize(
     problem: Problem, seed: int, sites: int, loss: Callable, *weight: float, **options
 ) -> tuple[jax.Array, int]:
     """``sad.minimize`` from a quarter of the sites, spread evenly."""
@@ -233,7 +246,7 @@ def run(
       others: further methods, (problem, settings, seed) -> (picture, number of parameters).
       args: of ``arguments``.
     """
-    settings = Settings(args.sites, args.tv, args.tv_sites)
+    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
     rows, montage = [], []
     columns = ("problem", "picture", "method", "PSNR", "SSIM", "parameters", "seconds")
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")

@@ -20,7 +20,7 @@ from experiments.inverse.common import Problem, Settings, arguments, crop, run, 
 SIDE, CORNER = 128, (130, 70)
 FACTOR = 4
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=1000, tv=1e-2, tv_sites=1000)
+SETTINGS = Settings(sites=1000, tv=1e-2, tv_sites=1000, tv_solver="adam")
 
 
 def averaged(picture: jax.Array) -> jax.Array:
