@@ -43,7 +43,7 @@ def newton(
     A step is long, so the lists should be found anew before each one. The loss must be convex in
     the picture. Where it bends sharply, as total variation does, let its second derivative be that
     of a quadratic above it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the
-    value and the slope of ``length``.
+    value and the slope of ``length``. It draws by plain XLA, on one device.
 
     Args:
       damping: relative; or an optax schedule (steps done -> number), from 0.1 to 0.01, say.

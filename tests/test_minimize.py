@@ -206,6 +206,22 @@ def test_minimize_deblurs_better_than_the_blurred_picture(make_sites):
     assert error(sad.render(state.sites, state.lists)) < 0.3 * error(data)
 
 
+def test_the_same_loss_with_other_data_is_traced_once(make_sites, target):
+    traced = []
+
+    def loss(image, goal):
+        traced.append(goal)
+        return squared(image, goal)
+
+    sites, optimizer, pictures = make_sites(6, shape=SHAPE), sad.adam(5.0), []
+    for goal in (target, 1 - target):
+        count = len(traced)
+        state = sad.minimize(loss, sites, SHAPE, goal, steps=20, optimizer=optimizer)
+        pictures.append(np.asarray(sad.render(state.sites, state.lists)))
+    assert len(traced) == count > 0
+    assert squared(pictures[1], 1 - target) < squared(pictures[0], 1 - target)
+
+
 def test_budgets_that_do_not_fit_are_refused(make_sites):
     sites = make_sites(12, shape=SHAPE)
     with pytest.raises(ValueError, match="expected a capacity of at least the 12 sites given"):
