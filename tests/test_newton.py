@@ -38,12 +38,16 @@ def test_a_step_solves_the_damped_system(make_problem, blur):
     optimizer = sad.newton(optax.constant_schedule(DAMPING), iterations=300)
     found, steps = optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)
     wanted = gn.as_updates(sites, gn.capped(jnp.asarray(expected)))
+    room = np.log(gn.SHARPEST * max(SHAPE)) - sites.log_tau
+    assert np.any(room < wanted.log_tau)
+    assert np.any(room > wanted.log_tau)
+    wanted = wanted.replace(log_tau=jnp.minimum(wanted.log_tau, room))
     for name, leaf in vars(wanted).items():
         np.testing.assert_allclose(getattr(found, name), leaf, atol=1e-6, err_msg=name)
     assert steps == 1
 
 
-@pytest.mark.parametrize("scale", [1e-6, 1e6])
+@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
 def test_a_step_does_not_depend_on_the_losses_unit(make_sites, scale):
     sites = make_sites(9, shape=SHAPE)
     lists, optimizer = sad.find_candidates(sites, SHAPE), sad.newton()
@@ -59,7 +63,7 @@ def test_a_step_does_not_depend_on_the_losses_unit(make_sites, scale):
         for scale in (1.0, scale)
     )
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
 def test_fifteen_steps_do_more_than_thirty_of_adam(make_sites):
