@@ -47,21 +47,17 @@ def test_a_step_solves_the_damped_system(make_problem, blur):
     assert steps == 1
 
 
-@pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
-def test_a_step_does_not_depend_on_the_losses_unit(make_sites, scale):
+def test_a_step_does_not_depend_on_the_losses_unit(make_sites):
     sites = make_sites(9, shape=SHAPE)
     lists, optimizer = sad.find_candidates(sites, SHAPE), sad.newton()
     goal = np.random.default_rng(1).uniform(size=(*SHAPE, 3)).astype(np.float32)
-    first, second = (
-        optimizer.update(
-            sites,
-            optimizer.init(sites),
-            sites,
-            lists=lists,
-            loss=lambda image, scale=scale: scale * jnp.mean((image - goal) ** 2),
-        )[0]
-        for scale in (1.0, scale)
-    )
+
+    @jax.jit
+    def step(scale):
+        loss = lambda image: scale * jnp.mean((image - goal) ** 2)  # noqa: E731
+        return optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)[0]
+
+    first, second = step(1.0), step(2.0**-20)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
