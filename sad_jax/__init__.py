@@ -17,6 +17,7 @@ from sad_jax.minimize import (
     prune,
     refresh,
 )
+from sad_jax.newton import newton
 from sad_jax.optim import adam
 from sad_jax.render import owners, query, render, resample
 from sad_jax.search import find_candidates
@@ -42,6 +43,7 @@ __all__ = [
     "make_state",
     "make_step",
     "minimize",
+    "newton",
     "owners",
     "propagate",
     "prune",

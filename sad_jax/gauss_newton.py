@@ -110,17 +110,22 @@ def scale_by_gauss_newton() -> optax.GradientTransformationExtraArgs:
         return jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
 
     def update(gradient, last, params=None, *, blocks: Blocks, gram, damping, **unused):
-        cap = jnp.asarray([*STEP_CAP, *[COLOR_CAP] * (len(gradient) - GEOMETRY)])[:, None]
         diagonal = damping * blocks.diagonal + FLOOR
-        fresh = jnp.clip(-solve_blocks(blocks, diagonal, gradient), -cap, cap)
+        fresh = capped(-solve_blocks(blocks, diagonal, gradient))
         plane = jnp.stack([fresh, last.T])
         matrix = gram(plane) + jnp.sum(plane[:, None] * (diagonal * plane), axis=(2, 3))
         slope = _product("apn,pn->a", plane, gradient)
         length = minimize_in_plane(matrix, slope)
-        step = jnp.clip(length[0] * plane[0] + length[1] * plane[1], -cap, cap)
+        step = capped(length[0] * plane[0] + length[1] * plane[1])
         return step, step.T
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def capped(tangent: jax.Array) -> jax.Array:
+    """A tangent within the trust region."""
+    cap = jnp.asarray([*STEP_CAP, *[COLOR_CAP] * (len(tangent) - GEOMETRY)])[:, None]
+    return jnp.clip(tangent, -cap, cap)
 
 
 def minimize_in_plane(matrix: jax.Array, slope: jax.Array) -> jax.Array:

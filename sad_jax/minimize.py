@@ -17,7 +17,7 @@ target. The curvature h along the gradient is measured by a second gradient.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import flax.struct
 import jax
@@ -35,7 +35,6 @@ from sad_jax.sites import PARKED_RADIUS, Sites, clamp
 
 PROBE = 0.01  # root mean square of the step by which the curvature is measured
 RATE = 4.0  # times the published rates, at the start
-REFRESH_EVERY = 5  # steps between two searches of the lists
 STAGES = 12  # at which ``minimize`` edits the sites
 GROWTH_END = 0.6  # of the steps: no more edits after it
 MOVED_SHARE = 0.05  # of the sites, taken out where they matter least and split where most, a stage
@@ -156,12 +155,15 @@ def make_step(
     @jax.jit
     def step(state: State, *data) -> tuple[State, jax.Array]:
         def total(sites: Sites) -> jax.Array:
-            return loss(draw(sites, state.lists), *data)
+            return of_picture(draw(sites, state.lists))
+
+        def of_picture(image: jax.Array) -> jax.Array:
+            return loss(image, *data)
 
         value, gradient = jax.value_and_grad(total)(state.sites)
-        updates, optimizer_state = optimizer.update(
-            gradient, state.optimizer, state.sites, value=value, grad=gradient, value_fn=total
-        )
+        told = {"value": value, "grad": gradient, "value_fn": total}  # what optax calls them
+        told |= {"lists": state.lists, "loss": of_picture}
+        updates, optimizer_state = optimizer.update(gradient, state.optimizer, state.sites, **told)
         updates = _where(state.alive, updates, jax.tree.map(jnp.zeros_like, updates))
         moved = optax.apply_updates(state.sites, updates)
         sites = clamp(moved, state.lists.shape, color_range=color_range)
@@ -242,14 +244,16 @@ def minimize(
     num_sites: int | None = None,
     optimizer: optax.GradientTransformation | None = None,
     color_range: tuple[float, float] | None = None,
+    refresh_every: int = 5,
     draw: Draw = render,
     progress: Callable[[State, jax.Array], None] | None = None,
 ) -> State:
     """Minimises a loss of the picture over the sites: the usual loop of this module's functions.
 
-    Exact lists every 5 steps. Over the first 60 % of the steps, in 12 stages, the number of sites
-    grows evenly in ratio to ``num_sites``; in each stage a twentieth of them is also moved from
-    where it matters least to where the loss wants most change.
+    Over the first 60 % of the steps, in 12 stages, the number of sites grows evenly in ratio to
+    ``num_sites``; in each stage a twentieth of them is also moved from where it matters least to
+    where the loss wants most change. Called again with the same loss and optimiser and other data,
+    it compiles nothing anew.
 
     Args:
       loss: (picture float[H, W, C], *data) -> float[], any differentiable JAX function.
@@ -261,6 +265,8 @@ def minimize(
       optimizer: any optax transformation; by default ``adam`` at the published rates, times 4
         falling to a tenth by a cosine.
       color_range: least and largest colour of a site; None leaves colours free.
+      refresh_every: steps between two searches of the exact lists; 1 for ``newton``, whose steps
+        are long.
       draw: (sites, lists) -> picture.
       progress: called after every step with the state and the loss before the step.
 
@@ -282,7 +288,7 @@ def minimize(
         raise ValueError(f"expected num_sites of at least the {start} sites given, got {goal}")
     if optimizer is None:
         optimizer = adam(optax.cosine_decay_schedule(RATE, steps, 0.1))
-    step = make_step(loss, optimizer, color_range=color_range, draw=draw)
+    step = _same_step(loss, optimizer, color_range=color_range, draw=draw)
     state = make_state(sites, shape, optimizer, capacity=goal)
     edits = {round(GROWTH_END * steps * i / STAGES): i for i in range(1, STAGES + 1)}
     for i in range(steps):
@@ -290,7 +296,7 @@ def minimize(
             count = round(start * (goal / start) ** (edits[i] / STAGES))
             state = prune(state, loss, int(MOVED_SHARE * state.num_sites), *data, draw=draw)
             state = densify(state, loss, count - state.num_sites, *data, draw=draw)
-        elif i and i % REFRESH_EVERY == 0:
+        elif i and i % refresh_every == 0:
             state = refresh(state)
         state, value = step(state, *data)
         if progress is not None:
@@ -319,6 +325,9 @@ def wanted_picture(loss: Loss, image: jax.Array, *data) -> jax.Array:
     change = (gradient - slope(image - probe * unit)) / largest
     curvature = jnp.abs(jnp.vdot(unit, change)) / jnp.maximum(probe * jnp.vdot(unit, unit), tiny)
     return image - unit / jnp.maximum(curvature, 1)
+
+
+_same_step = lru_cache(maxsize=16)(make_step)  # of a loss with other data: compiled once
 
 
 def _statistics(

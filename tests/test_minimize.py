@@ -76,7 +76,9 @@ def test_colours_stay_in_their_range_where_one_is_given(make_sites, target):
     np.testing.assert_allclose(held.sites.color, np.clip(free.sites.color, 0.1, 0.7))
 
 
-@pytest.mark.parametrize("optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0)])
+@pytest.mark.parametrize(
+    "optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0), sad.newton()]
+)
 def test_free_slots_stay_free_and_change_no_picture(make_sites, target, optimizer):
     state = make_state(make_sites, optimizer)
     picture = sad.render(make_sites(12, shape=SHAPE), SHAPE)
@@ -202,6 +204,22 @@ def test_minimize_deblurs_better_than_the_blurred_picture(make_sites):
     assert values[-1] < 0.05 * values[0]
     error = lambda image: float(jnp.mean((image - truth) ** 2))  # noqa: E731
     assert error(sad.render(state.sites, state.lists)) < 0.3 * error(data)
+
+
+def test_the_same_loss_with_other_data_is_traced_once(make_sites, target):
+    traced = []
+
+    def loss(image, goal):
+        traced.append(goal)
+        return squared(image, goal)
+
+    sites, optimizer, pictures = make_sites(6, shape=SHAPE), sad.adam(5.0), []
+    for goal in (target, 1 - target):
+        count = len(traced)
+        state = sad.minimize(loss, sites, SHAPE, goal, steps=20, optimizer=optimizer)
+        pictures.append(np.asarray(sad.render(state.sites, state.lists)))
+    assert len(traced) == count > 0
+    assert squared(pictures[1], 1 - target) < squared(pictures[0], 1 - target)
 
 
 def test_budgets_that_do_not_fit_are_refused(make_sites):

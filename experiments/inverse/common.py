@@ -1,9 +1,9 @@
 """What the inverse problems share: the methods that fit any linear operator, figures, pictures.
 
-A problem is data y = A(truth) + noise. Three methods know nothing more: SAD and a grid of pixels
-minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps; TV adds the total
-variation, minimised by a primal-dual algorithm. None looks at the truth: steps and settings are
-fixed beforehand.
+A problem is data y = A(truth) + noise. Four methods know nothing more. SAD and a grid of pixels
+minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps. TV adds the total
+variation: over pixels by a primal-dual algorithm, over sites by Adam or Gauss-Newton. None looks at
+the truth: steps and settings are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -27,6 +26,9 @@ from sad_jax.io import read_image, write_bytes, write_image
 from sad_jax.metrics import psnr, ssim
 
 STEPS = 300  # of Adam, for SAD and for pixels
+RATE = 4.0  # times the published rates, at the start
+NEWTON_STEPS = 60  # of Gauss-Newton,
+DAMPING = (0.1, 0.01)  # from its first to its last
 PIXEL_RATE = 0.01  # of Adam on pixels, falling like that of SAD
 TV_STEPS = 1000  # of the primal-dual algorithm,
 TV_BALANCE = 10.0  # its primal step over its dual one, square root
@@ -44,7 +46,8 @@ class Problem:
 
     Attributes:
       truth: float[H, W, C] in [0, 1].
-      operator: A, linear, picture -> data.
+      operator: A, linear, picture -> data; a ``jax.tree_util.Partial``, so that what differs from
+        seed to seed is data, and nothing is compiled twice.
       data: y.
       start: float[H, W, C], a first picture, from the data alone.
       shown: the data as a picture, for the montage.
@@ -52,14 +55,11 @@ class Problem:
     """
 
     truth: Picture
-    operator: Callable[[jax.Array], jax.Array]
+    operator: jax.tree_util.Partial
     data: jax.Array
     start: jax.Array
     shown: Picture
     counts: Picture | None = None
-
-    def loss(self, picture: jax.Array) -> jax.Array:
-        return jnp.mean((self.operator(picture) - self.data) ** 2)
 
     def figures(self, picture: Picture) -> dict[str, float]:
         picture = np.clip(picture, 0, 1)
@@ -74,8 +74,10 @@ class Problem:
 class Settings:
     """What was chosen for a problem, on other pictures than those of the table."""
 
-    sites: int
-    tv: float
+    sites: int  # of SAD
+    tv: float  # weight of the total variation
+    tv_sites: int  # of SAD + TV: with another prior beside them, sites need not be few
+    tv_solver: str  # of SAD + TV, a key of SOLVERS
 
 
 def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
@@ -87,26 +89,61 @@ def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
     return image[y : y + side, x : x + side, :3]
 
 
-def run_sad(
-    problem: Problem, settings: Settings, seed: int, *, tv: bool = False
+def squared(picture: jax.Array, operator: jax.tree_util.Partial, data: jax.Array) -> jax.Array:
+    """mean |A(c) - y|^2."""
+    return jnp.mean((operator(picture) - data) ** 2)
+
+
+def penalised(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Array:
+    """The same, and TV."""
+    return squared(picture, operator, data) + weight * variation(picture)
+
+
+def adam(steps: int) -> dict:
+    """``sad.minimize``'s own Adam, as its options."""
+    rate = optax.cosine_decay_schedule(RATE, steps, 0.1)
+    return {"steps": steps, "optimizer": sad.adam(rate)}
+
+
+def newton(steps: int) -> dict:
+    """Gauss-Newton, as options of ``sad.minimize``."""
+    damping = optax.exponential_decay(DAMPING[0], steps, DAMPING[1] / DAMPING[0])
+    return {"steps": steps, "optimizer": sad.newton(damping), "refresh_every": 1}
+
+
+SOLVERS = {"adam": adam(STEPS), "newton": newton(NEWTON_STEPS)}
+
+
+def run_sad(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
+    """The same loss over sites."""
+    return minimize(problem, seed, settings.sites, squared, **SOLVERS["adam"])
+
+
+def run_sad_tv(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
+    """TV's loss over sites."""
+    solver = SOLVERS[settings.tv_solver]
+    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **solver)
+
+
+def minimize(
+    problem: Problem, seed: int, sites: int, loss: Callable, *weight: float, **options
 ) -> tuple[jax.Array, int]:
-    """SAD by ``sad.minimize``: a quarter of the sites at the start, spread evenly."""
+    """``sad.minimize`` from a quarter of the sites, spread evenly."""
     key, (height, width, channels) = jax.random.key(seed), problem.start.shape
-    even = sad.init_sites(jnp.full_like(problem.start, 0.5), settings.sites // 4, key=key)
+    even = sad.init_sites(jnp.full_like(problem.start, 0.5), sites // 4, key=key)
     column, row = jnp.round(even.position).astype(int).T
-
-    def loss(picture: jax.Array) -> jax.Array:
-        return problem.loss(picture) + (settings.tv * variation(picture) if tv else 0)
-
     state = sad.minimize(
         loss,
         even.replace(color=problem.start[row, column]),
         (height, width),
-        steps=STEPS,
-        num_sites=settings.sites,
+        problem.operator,
+        problem.data,
+        *weight,
+        num_sites=sites,
         color_range=(0.0, 1.0),
+        **options,
     )
-    return sad.render(state.sites, state.lists), settings.sites * (PARAMETERS + channels)
+    return sad.render(state.sites, state.lists), sites * (PARAMETERS + channels)
 
 
 def slopes(picture: jax.Array) -> jax.Array:
@@ -116,8 +153,13 @@ def slopes(picture: jax.Array) -> jax.Array:
 
 
 def variation(picture: jax.Array) -> jax.Array:
-    """Mean |grad c|, one length for all channels; rounded off at zero, for gradients."""
-    return jnp.mean(jnp.sqrt(jnp.sum(slopes(picture) ** 2, (0, 3)) + ROUNDING**2))
+    """Mean |grad c|, one length for all channels; rounded off at zero, for gradients.
+
+    Its second derivative is that of the quadratic which touches it from above.
+    """
+    squared = jnp.sum(slopes(picture) ** 2, (0, 3)) + ROUNDING**2
+    length = jax.lax.stop_gradient(jnp.sqrt(squared))
+    return jnp.mean(squared / length + length) / 2
 
 
 def run_pixels(problem: Problem, *_) -> tuple[jax.Array, int]:
@@ -128,7 +170,8 @@ def run_pixels(problem: Problem, *_) -> tuple[jax.Array, int]:
     def run(picture: jax.Array) -> jax.Array:
         def step(_, carry):
             picture, state = carry
-            updates, state = optimizer.update(jax.grad(problem.loss)(picture), state)
+            gradient = jax.grad(squared)(picture, problem.operator, problem.data)
+            updates, state = optimizer.update(gradient, state)
             return jnp.clip(picture + updates, 0, 1), state
 
         return jax.lax.fori_loop(0, STEPS, step, (picture, optimizer.init(picture)))[0]
@@ -142,7 +185,7 @@ def run_tv(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
     return _primal_dual(problem.operator, problem.data, problem.start, weight), problem.start.size
 
 
-@partial(jax.jit, static_argnums=0)
+@jax.jit
 def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> jax.Array:
     backward = jax.linear_transpose(operator, start)
     across = jax.linear_transpose(slopes, start)
@@ -171,7 +214,7 @@ def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> 
 
 METHODS = {
     "SAD": run_sad,
-    "SAD + TV": partial(run_sad, tv=True),
+    "SAD + TV": run_sad_tv,
     "pixels, same loss": run_pixels,
     "TV": run_tv,
 }
@@ -181,8 +224,8 @@ def arguments(description: str, settings: Settings, photos: list[str]) -> argpar
     """The command line that all problems share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("photos", nargs="*", default=photos)
-    parser.add_argument("--sites", type=int, default=settings.sites)
-    parser.add_argument("--tv", type=float, default=settings.tv)
+    for name, value in dataclasses.asdict(settings).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--json")
     parser.add_argument("--montage", help="PNG of the first seed")
@@ -203,7 +246,8 @@ def run(
       others: further methods, (problem, settings, seed) -> (picture, number of parameters).
       args: of ``arguments``.
     """
-    settings, rows, montage = Settings(args.sites, args.tv), [], []
+    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
+    rows, montage = [], []
     columns = ("problem", "picture", "method", "PSNR", "SSIM", "parameters", "seconds")
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for title, make in problems.items():

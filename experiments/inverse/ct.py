@@ -8,11 +8,12 @@ and compared at half of it; the phantoms are Shepp and Logan's and random, soft 
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from scico.linop.xray import XRayTransform2D
 from skimage.data import shepp_logan_phantom
 from skimage.transform import resize
@@ -24,9 +25,10 @@ VIEWS = 30
 PHOTONS = 1e4  # a detector bin, before the object
 ABSORPTION = 0.03  # per pixel, of a value of one
 PIXEL = float(np.sqrt(0.5))  # side of a pixel in detector bins, scico's default
-SETTINGS = Settings(sites=200, tv=30.0)
+SETTINGS = Settings(sites=200, tv=30.0, tv_sites=200, tv_solver="newton")
 
 
+@cache
 def projector(side: int) -> XRayTransform2D:
     """Parallel beams through a square of SIDE pixels, drawn with ``side`` pixels a side."""
     angles = np.linspace(0, np.pi, VIEWS, endpoint=False)
@@ -54,16 +56,20 @@ def ellipses(seed: int) -> np.ndarray:
     return np.clip(picture, 0, 1)
 
 
+def views(picture: jax.Array) -> jax.Array:
+    """float[SIDE, SIDE, 1] -> float[VIEWS, SIDE + 2]."""
+    return projector(SIDE)(picture[..., 0])
+
+
 def make(phantom, seed: int) -> Problem:
     fine = jnp.asarray(phantom(seed), jnp.float32)
     truth = fine.reshape(SIDE, 2, SIDE, 2).mean((1, 3))[..., None]
     line = ABSORPTION * projector(2 * SIDE)(fine) / 4  # scico adds up pixels, whatever their size
     counts = jax.random.poisson(jax.random.key(seed), PHOTONS * jnp.exp(-line))
     data = -jnp.log(jnp.maximum(counts, 1) / PHOTONS) / ABSORPTION
-    coarse = projector(SIDE)
-    start = jnp.clip(coarse.fbp(data), 0, 1)[..., None]
+    start = jnp.clip(projector(SIDE).fbp(data), 0, 1)[..., None]
     shown = data / data.max()
-    return Problem(truth, lambda c: coarse(c[..., 0]), data, start, np.asarray(shown)[..., None])
+    return Problem(truth, Partial(views), data, start, np.asarray(shown)[..., None])
 
 
 def fbp(problem: Problem, *_):

@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from scico.linop import Diagonal
 from scipy.ndimage import distance_transform_edt
 from skimage.restoration import inpaint_biharmonic
@@ -22,7 +23,7 @@ SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=1200, tv=3e-4)
+SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="newton")
 
 
 def scattered(key: jax.Array) -> jax.Array:
@@ -38,11 +39,15 @@ def blocks(key: jax.Array) -> jax.Array:
     return ~jnp.any(inside, 0)
 
 
+def masked(mask: jax.Array, picture: jax.Array) -> jax.Array:
+    return Diagonal(mask)(picture)
+
+
 def make(photo: str, kind, seed: int) -> Problem:
     truth = jnp.asarray(crop(photo, CORNER, SIDE))
     mask_key, noise_key = jax.random.split(jax.random.key(seed))
     known = kind(mask_key)
-    operator = Diagonal(jnp.broadcast_to(known[..., None], truth.shape).astype(jnp.float32))
+    operator = Partial(masked, jnp.broadcast_to(known[..., None], truth.shape).astype(jnp.float32))
     data = operator(truth + NOISE * jax.random.normal(noise_key, truth.shape))
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     start = jnp.clip(data[tuple(nearest)], 0, 1)  # each missing pixel as the nearest known one

@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from PIL import Image
 
 from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
@@ -19,7 +20,7 @@ from experiments.inverse.common import Problem, Settings, arguments, crop, run, 
 SIDE, CORNER = 128, (130, 70)
 FACTOR = 4
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=1000, tv=1e-2)
+SETTINGS = Settings(sites=1000, tv=1e-2, tv_sites=1000, tv_solver="adam")
 
 
 def averaged(picture: jax.Array) -> jax.Array:
@@ -34,7 +35,7 @@ def make(photo: str, seed: int) -> Problem:
     data = averaged(truth)
     data = data + NOISE * jax.random.normal(jax.random.key(seed), data.shape)
     start = jnp.clip(data, 0, 1).repeat(FACTOR, 0).repeat(FACTOR, 1)
-    return Problem(truth, averaged, data, start, np.clip(data, 0, 1))
+    return Problem(truth, Partial(averaged), data, start, np.clip(data, 0, 1))
 
 
 def lanczos(problem: Problem, *_):
