@@ -29,9 +29,9 @@ STEPS = 200
 OVERSHOOT = 8  # most sites at the start, in budgets
 THINNING_END = 0.3  # of the run: the budget is reached
 MOVED, MOVES_END = 0.15, 0.9  # most sites moved at once, a share that falls to none there
-MOVES_EVERY = 10  # steps
+MOVES_EVERY = 30  # steps
 DAMPING = (1.0, 0.1)  # at the start and at the end
-LISTS_EVERY = 3  # steps between two searches of the lists,
+LISTS_EVERY = 5  # steps between two searches of the lists,
 LATE, LISTS_EVERY_LATE = 0.95, 1  # and from this part of the run on
 COLOR_ITERATIONS = 20
 

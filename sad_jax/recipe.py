@@ -31,7 +31,7 @@ class Recipe(abc.ABC):
     """
 
     default_steps: int
-    pixels_per_initial_site = 3  # about the published start on a Kodak picture
+    pixels_per_initial_site = 6
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
         self.image, self.target, self.canvas = image, target, canvas
