@@ -46,11 +46,12 @@ class FastRecipe(Recipe):
 
     def start(self, key: jax.Array) -> FitState:
         sites = init_sites(self.image, self.initial, key=key)
+        lists = self.exact_lists(sites)
         return FitState(
             sites=sites,
             alive=jnp.ones(self.initial, bool),
-            lists=self.exact_lists(sites),
-            optimizer=scale_by_gauss_newton().init(sites),
+            lists=lists,
+            optimizer=scale_by_gauss_newton(lists.grid).init(sites).step,
             step=jnp.int32(0),
             key=key,
             mse=jnp.float32(jnp.nan),

@@ -13,13 +13,16 @@ A is never formed. With B its block diagonal, one (6 + C) x (6 + C) block a site
 where alpha and beta minimise the quadratic model m's + 1/2 s'A s in the plane of p and d. On a
 fixed quadratic that is preconditioned conjugate gradients (locally optimal, Knyazev 2001); here
 every step sees the picture, its curvature and its lists anew, and there are no inner iterations.
-It costs two passes over the pixels: m and B (``losses.gradient_and_curvature``), and the 3 numbers
-of A in the plane (``losses.curvature_gram``).
+It costs two passes over the pixels: m (``losses.gradient_sums``), and the change of the picture
+by p (``losses.change_of_picture``), whose products are those of J'VJ. What d did to the picture is
+the same combination of the last step's two changes. B is kept for the few steps between two
+searches of the lists (``losses.gradient_and_curvature``): it only preconditions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -27,6 +30,7 @@ import jax.numpy as jnp
 import optax
 
 from sad_jax import score as formula
+from sad_jax.cells import Grid
 from sad_jax.losses import Curvature
 from sad_jax.sites import Sites
 
@@ -98,28 +102,47 @@ def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
     )
 
 
-def scale_by_gauss_newton() -> optax.GradientTransformationExtraArgs:
-    """Turns a tangent gradient J'Ve into a damped Gauss-Newton step, capped by a trust region.
+class Momentum(NamedTuple):
+    """The last step [N, 6 + C], zero for a site that has just changed, and what it did.
 
-    The state is the last step [N, 6 + C], zero for a site that has just changed. ``update`` takes
-    as extra arguments ``blocks``, ``gram`` (tangents [2, 6 + C, N] -> their products with J'VJ,
-    [2, 2]) and ``damping``.
+    ``change``: the linear change of the picture by it, times the root of the weights,
+    [blocks, cell * cell, C, lanes].
     """
 
-    def init(sites: Sites) -> jax.Array:
-        return jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
+    step: jax.Array
+    change: jax.Array
 
-    def update(gradient, last, params=None, *, blocks: Blocks, gram, damping, **unused):
+
+def scale_by_gauss_newton(grid: Grid) -> optax.GradientTransformationExtraArgs:
+    """Turns a tangent gradient J'Ve into a damped Gauss-Newton step, capped by a trust region.
+
+    The state is a ``Momentum``. ``update`` takes as extra arguments ``blocks``, ``push`` (a tangent
+    [6 + C, N] -> the change of the picture by it, times the root of the weights) and ``damping``.
+    """
+
+    def init(sites: Sites) -> Momentum:
+        n, channels = sites.color.shape
+        picture = grid.blocks, grid.cell**2, channels, grid.block
+        zeros = partial(jnp.zeros, dtype=sites.color.dtype)
+        return Momentum(zeros((n, GEOMETRY + channels)), zeros(picture))
+
+    def update(gradient, last, params=None, *, blocks: Blocks, push, damping, **unused):
         diagonal = damping * blocks.diagonal + FLOOR
         fresh = capped(-solve_blocks(blocks, diagonal, gradient))
-        plane = jnp.stack([fresh, last.T])
-        matrix = gram(plane) + jnp.sum(plane[:, None] * (diagonal * plane), axis=(2, 3))
-        slope = _product("apn,pn->a", plane, gradient)
-        length = minimize_in_plane(matrix, slope)
-        step = capped(length[0] * plane[0] + length[1] * plane[1])
-        return step, step.T
+        plane, changes = (fresh, last.step.T), (push(fresh), last.change)
+        matrix = _gram(changes) + _gram(tuple(jnp.sqrt(diagonal) * vector for vector in plane))
+        slope = jnp.stack([jnp.vdot(vector, gradient) for vector in plane])
+        first, second = minimize_in_plane(matrix, slope)
+        step = capped(first * plane[0] + second * plane[1])
+        return step, Momentum(step.T, first * changes[0] + second * changes[1])
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _gram(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """The products of two vectors with each other, float[2, 2]."""
+    a, b = pair
+    return jnp.stack([jnp.vdot(a, a), jnp.vdot(a, b), jnp.vdot(a, b), jnp.vdot(b, b)]).reshape(2, 2)
 
 
 def capped(tangent: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ import numpy as np
 
 from sad_jax import score as formula
 from sad_jax.cells import Grid
-from sad_jax.passes import Ids, site_gradient, sum_over_pixels
+from sad_jax.passes import Ids, blend_pictures, site_gradient, sum_over_pixels
 from sad_jax.score import Pixel, dot, pull_back
 from sad_jax.sites import Sites
 
@@ -173,32 +173,29 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
     ]
 
 
-def curvature_gram(
-    grid: Grid, sites: Sites, ids: Ids, target: Target, vectors: jax.Array
+def change_of_picture(
+    grid: Grid, sites: Sites, ids: Ids, target: Target, vector: jax.Array
 ) -> jax.Array:
-    """v_i' J'VJ v_j for M vectors [M, 6 + C, N] in (phi, colour) -> [M, M], in one pass.
+    """sqrt(v rho') J vector, for a vector [6 + C, N] in (phi, colour), in one pass.
 
-    A pixel's share is v (J v_i).(J v_j), the changes of its colour; each site of its list is given
-    the part w of it, so that all sites together have it once.
+    The product of two such pictures is the vectors' product with the Gauss-Newton matrix.
+
+    Returns:
+      float[blocks, cell * cell, C, lanes].
     """
-    count, length, _ = vectors.shape
-    pairs = [(i, j) for i in range(count) for j in range(i, count)]
-
-    def blended(pixel: Pixel, image, weight):
-        parts = [pixel.attached[i * length : (i + 1) * length] for i in range(count)]
-        return [channel for part in parts for channel in _change_of_color(pixel, part)]
-
-    def slots(pixel: Pixel, image, weight):
-        share = pixel.weights * effective_weight(pixel, image, weight, target.loss)
-        channels = len(pixel.color)
-        changes = [pixel.blended[i * channels : (i + 1) * channels] for i in range(count)]
-        return [share * dot(changes[i], changes[j]) for i, j in pairs]
-
-    options = {"attached": vectors.reshape(count * length, -1), "blended": blended}
-    sums = jnp.sum(compare(grid, sites, ids, target, len(pairs), slots, **options), axis=1)
-    rows, columns = np.asarray(pairs).T
-    gram = jnp.zeros((count, count), sums.dtype)
-    return gram.at[rows, columns].set(sums).at[columns, rows].set(sums)
+    channels = sites.channels
+    drawn = blend_pictures(
+        grid,
+        sites,
+        ids,
+        vector,
+        channels,
+        lambda pixel: _change_of_color(pixel, pixel.attached),
+        implementation=target.implementation,
+    )
+    color, change = drawn[:, :, :channels], drawn[:, :, channels:]
+    squared = jnp.sum((color - target.image) ** 2, axis=2, keepdims=True)
+    return jnp.sqrt(target.weight * SLOPES[target.loss](squared)) * change
 
 
 def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:

@@ -1,4 +1,4 @@
-"""Passes over the picture: the blend with its reverse, and sums over pixels for every site.
+"""Passes over the picture: the blend with its reverse, sums for every site and for every pixel.
 
 Here an implementation's name becomes a choice: the plain XLA twin (``render_xla.py``) or the
 kernels (``kernels_pallas``), which are given the same arrays, laid out in blocks of cells.
@@ -17,6 +17,7 @@ from sad_jax import render_xla
 from sad_jax import score as formula
 from sad_jax.cells import Grid
 from sad_jax.render_xla import site_table, split_ids
+from sad_jax.score import Pixel
 from sad_jax.sites import Sites
 
 if TYPE_CHECKING:
@@ -183,6 +184,43 @@ def sum_over_pixels(
         order=lists.order,
         launch=launch,
     )
+
+
+def blend_pictures(
+    grid: Grid,
+    sites: Sites,
+    ids: Ids,
+    attached: jax.Array,
+    count: int,
+    blended: Callable[[Pixel], list[jax.Array]],
+    *,
+    implementation: str | None = None,
+) -> jax.Array:
+    """The picture, and a second weighted sum over the list of every pixel.
+
+    Args:
+      grid: the cells.
+      sites: N sites.
+      ids: int32[Hc, Wc, K].
+      attached: float[A, N], given to ``blended`` along with the sites, as ``Pixel.attached``.
+      count: M.
+      blended: Pixel -> M arrays, whose sum over the list with the softmax weights is wanted.
+      implementation: "xla" or "pallas"; None chooses.
+
+    Returns:
+      float[blocks, cell * cell, C + M, lanes], as ``grid.split_image`` lays pictures out.
+    """
+    lists = ids.ids if isinstance(ids, Lists) else ids
+    table = jnp.concatenate([site_table(sites, grid.size), attached])
+    blocks = split_ids(grid, lists)
+    launch = launch_of(implementation, lists.shape[-1], table.dtype)
+    if launch is None:
+        return render_xla.blended_pictures(grid, table, sites.channels, blocks, blended)
+    from kernels_pallas.blend import Work, pictures
+
+    work = Work(table, blocks, grid.corners(), sites.channels, grid.cell, launch)
+    both = sites.channels + count
+    return pictures(work, lambda own, second: [*own.color, *second], both, (), blended)
 
 
 def site_gradient(sites: Sites, sums: jax.Array, size: int) -> Sites:

@@ -6,14 +6,14 @@ arrays are [K, lanes]. ``passes.py`` calls them, or the kernels of the same mean
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from sad_jax import score as formula
-from sad_jax.cells import Grid
+from sad_jax.cells import Grid, map_blocks
 from sad_jax.score import Pixel, Rows
 from sad_jax.sites import Sites
 
@@ -69,23 +69,12 @@ def sum_slots(
     blended: Callable[..., list[jax.Array]] | None = None,
 ) -> jax.Array:
     """``passes.sum_over_pixels`` on a table float[7 + C + A, N] and ids int32[blocks, K, lanes]."""
-    own = len(Rows._fields) + channels
 
     def step(sums, block):
         ids, corner, *pictures = block
         near = formula.gather(table, ids)
-        rows, colors = split_table(near[:own])
         total = jnp.zeros((entries, *ids.shape), table.dtype)
-        for i, (ox, oy) in enumerate(grid.offsets()):
-            x, y = corner[0].astype(table.dtype) + ox, corner[1].astype(table.dtype) + oy
-            phi = formula.phi(rows, x, y)
-            weights = formula.softmax_weights(rows, x, y)
-            color = blend(weights, colors)
-            pixel = Pixel(rows, colors, tuple(near[own:]), weights, phi, x, y, color)
-            here = [tuple(picture[i]) for picture in pictures]
-            if blended is not None:
-                change = tuple(jnp.sum(weights * v, axis=0) for v in blended(pixel, *here))
-                pixel = pixel._replace(blended=change)
+        for pixel, here in pixels_of(grid, near, channels, corner, pictures, blended):
             total += jnp.stack(slots(pixel, *here))
         return scatter(sums, ids, total), None
 
@@ -94,6 +83,43 @@ def sum_slots(
     sums = jnp.zeros((entries, table.shape[1]), table.dtype)
     first = jax.lax.scan(step, sums, jax.tree.map(lambda b: b[:half], blocks))[0]
     return first + jax.lax.scan(step, sums, jax.tree.map(lambda b: b[half:], blocks))[0]
+
+
+def blended_pictures(
+    grid: Grid, table: jax.Array, channels: int, ids: jax.Array, blended: Callable
+) -> jax.Array:
+    """``passes.blend_pictures`` on a table float[7 + C + A, N] and ids int32[blocks, K, lanes]."""
+
+    def block(args):
+        ids, corner = args
+        near = formula.gather(table, ids)
+        views = pixels_of(grid, near, channels, corner, [], blended)
+        return jnp.stack([jnp.stack([*pixel.color, *pixel.blended]) for pixel, _ in views])
+
+    return map_blocks(block, (ids, grid.corners()))
+
+
+def pixels_of(
+    grid: Grid,
+    near: jax.Array,
+    channels: int,
+    corner: jax.Array,
+    pictures: list[jax.Array],
+    blended: Callable[..., list[jax.Array]] | None,
+) -> Iterator[tuple[Pixel, list[tuple[jax.Array, ...]]]]:
+    """Every pixel of the cells of a block, and the channels of the pictures there."""
+    own = len(Rows._fields) + channels
+    rows, colors = split_table(near[:own])
+    for i, (ox, oy) in enumerate(grid.offsets()):
+        x, y = corner[0].astype(near.dtype) + ox, corner[1].astype(near.dtype) + oy
+        phi, weights = formula.phi(rows, x, y), formula.softmax_weights(rows, x, y)
+        color = blend(weights, colors)
+        pixel = Pixel(rows, colors, tuple(near[own:]), weights, phi, x, y, color)
+        here = [tuple(picture[i]) for picture in pictures]
+        if blended is not None:
+            change = tuple(jnp.sum(weights * v, axis=0) for v in blended(pixel, *here))
+            pixel = pixel._replace(blended=change)
+        yield pixel, here
 
 
 def scatter(sums: jax.Array, ids: jax.Array, slots: jax.Array) -> jax.Array:

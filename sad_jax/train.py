@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import optax
 from sad_jax.candidates import Candidates, propagate
 from sad_jax.gauss_newton import (
     SHARPEST,
+    Momentum,
     as_updates,
     from_tangent,
     make_blocks,
@@ -18,7 +21,7 @@ from sad_jax.gauss_newton import (
 )
 from sad_jax.losses import (
     Target,
-    curvature_gram,
+    change_of_picture,
     gradient,
     gradient_and_curvature,
     gradient_sums,
@@ -105,42 +108,43 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
 def run_gauss_newton(
     state: FitState, target: Target, steps: jax.Array, damping: jax.Array
 ) -> FitState:
-    """``steps`` Gauss-Newton steps on fixed lists; ``state.optimizer`` is the last step."""
-    grid = state.lists.grid
-    ids = make_ready(state.lists.ids, state.sites, target.implementation, target.deterministic)
-    optimizer = scale_by_gauss_newton()
+    """``steps`` Gauss-Newton steps on fixed lists, with the curvature of the first one.
+
+    ``state.optimizer`` is the last step; what it does to the picture depends on the lists, too.
+    """
+    grid, start = state.lists.grid, state.sites
+    ids = make_ready(state.lists.ids, start, target.implementation, target.deterministic)
+    optimizer = scale_by_gauss_newton(grid)
     sharpest = jnp.log(SHARPEST * grid.size)
 
-    mse, sums, curvature = gradient_and_curvature(grid, state.sites, ids, target)
-    blocks = make_blocks(state.sites, grid.size, curvature)
+    def push(sites: Sites, tangent: jax.Array) -> jax.Array:
+        vector = from_tangent(sites, grid.size, tangent)
+        return change_of_picture(grid, sites, ids, target, vector)
 
     def step(i, carry):
-        state, mse, sums = carry
-        sites = state.sites
-
-        def gram(tangents: jax.Array) -> jax.Array:
-            vectors = jax.vmap(lambda tangent: from_tangent(sites, grid.size, tangent))(tangents)
-            return curvature_gram(grid, sites, ids, target, vectors)
-
-        tangent, last = optimizer.update(
+        sites, momentum, mse, sums = carry
+        tangent, momentum = optimizer.update(
             to_tangent(sites, grid.size, sums),
-            state.optimizer,
-            gram=gram,
+            momentum,
             blocks=blocks,
+            push=partial(push, sites),
             damping=damping,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
         moved = clamp(moved, (grid.height, grid.width))
-        state = state.replace(sites=moved, optimizer=last, step=state.step + 1, mse=mse)
         ahead = jax.lax.cond(
             i + 1 < steps,
             lambda: gradient_sums(grid, moved, ids, target),
             lambda: (mse, sums),
         )
-        return state, *ahead
+        return moved, momentum, *ahead
 
-    return jax.lax.fori_loop(0, steps, step, (state, mse, sums))[0]
+    mse, sums, curvature = gradient_and_curvature(grid, start, ids, target)
+    blocks = make_blocks(start, grid.size, curvature)
+    momentum = Momentum(state.optimizer, push(start, state.optimizer.T))
+    sites, momentum, mse, _ = jax.lax.fori_loop(0, steps, step, (start, momentum, mse, sums))
+    return state.replace(sites=sites, optimizer=momentum.step, step=state.step + steps, mse=mse)
 
 
 def home_lists(lists: Candidates, sites: Sites) -> jax.Array:
