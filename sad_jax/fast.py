@@ -25,7 +25,7 @@ from sad_jax.recipe import Recipe
 from sad_jax.sites import Sites
 from sad_jax.train import FitState, run_gauss_newton
 
-STEPS = 200
+STEPS = 250
 OVERSHOOT = 8  # most sites at the start, in budgets
 THINNING_END = 0.3  # of the run: the budget is reached
 MOVED, MOVES_END = 0.15, 0.9  # most sites moved at once, a share that falls to none there
