@@ -36,7 +36,7 @@ from kernels_pallas.propagate import merge as merge_lists
 from sad_jax import losses, train
 from sad_jax.candidates import Candidates, propagate
 from sad_jax.cells import Grid
-from sad_jax.gauss_newton import scale_by_gauss_newton
+from sad_jax.gauss_newton import no_step
 from sad_jax.optim import paper_optimizer
 from sad_jax.passes import render_vjp
 from sad_jax.render_xla import split_ids
@@ -161,9 +161,9 @@ def gradient_and_curvature(sites: Sites, lists: Candidates, target: losses.Targe
     return losses.gradient_and_curvature(lists.grid, sites, lists.ids, target)
 
 
-def curvature_gram(sites: Sites, lists: Candidates, target: losses.Target):
-    vectors = jnp.ones((2, 6 + sites.channels, sites.num_sites))
-    return losses.curvature_gram(lists.grid, sites, lists.ids, target, vectors)
+def change_of_picture(sites: Sites, lists: Candidates, target: losses.Target):
+    vector = jnp.ones((6 + sites.channels, sites.num_sites))
+    return losses.change_of_picture(lists.grid, sites, lists.ids, target, vector)
 
 
 def merge(sites: Sites, lists: Candidates, target: losses.Target):
@@ -195,7 +195,7 @@ def state_of(sites: Sites, lists: Candidates, optimizer) -> train.FitState:
 
 
 def gauss_newton_step(sites: Sites, lists: Candidates, target: losses.Target):
-    state = state_of(sites, lists, scale_by_gauss_newton().init(sites))
+    state = state_of(sites, lists, no_step(sites))
     return train.run_gauss_newton(state, target, jnp.int32(5), jnp.float32(1)).sites
 
 
@@ -204,7 +204,7 @@ def adam_step(sites: Sites, lists: Candidates, target: losses.Target):
     return train.run_adam(state, target, jnp.int32(8), jnp.float32(100)).sites
 
 
-PASSES = (gradient, gradient_and_curvature, curvature_gram)
+PASSES = (gradient, gradient_and_curvature, change_of_picture)
 KERNELS = (render, *PASSES, merge, search)
 STEPS = (render_gradient, propagation, gauss_newton_step, adam_step)
 CASES = {

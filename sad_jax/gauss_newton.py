@@ -22,7 +22,6 @@ searches of the lists (``losses.gradient_and_curvature``): it only preconditions
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -121,28 +120,30 @@ def scale_by_gauss_newton(grid: Grid) -> optax.GradientTransformationExtraArgs:
     """
 
     def init(sites: Sites) -> Momentum:
-        n, channels = sites.color.shape
-        picture = grid.blocks, grid.cell**2, channels, grid.block
-        zeros = partial(jnp.zeros, dtype=sites.color.dtype)
-        return Momentum(zeros((n, GEOMETRY + channels)), zeros(picture))
+        picture = grid.blocks, grid.cell**2, sites.channels, grid.block
+        return Momentum(no_step(sites), jnp.zeros(picture, sites.color.dtype))
 
     def update(gradient, last, params=None, *, blocks: Blocks, push, damping, **unused):
         diagonal = damping * blocks.diagonal + FLOOR
         fresh = capped(-solve_blocks(blocks, diagonal, gradient))
-        plane, changes = (fresh, last.step.T), (push(fresh), last.change)
-        matrix = _gram(changes) + _gram(tuple(jnp.sqrt(diagonal) * vector for vector in plane))
-        slope = jnp.stack([jnp.vdot(vector, gradient) for vector in plane])
-        first, second = minimize_in_plane(matrix, slope)
+        plane = jnp.stack([fresh, last.step.T])
+        changes = jnp.stack([push(fresh), last.change])
+        matrix = _gram(changes) + _gram(jnp.sqrt(diagonal) * plane)
+        first, second = minimize_in_plane(matrix, _product("apn,pn->a", plane, gradient))
         step = capped(first * plane[0] + second * plane[1])
         return step, Momentum(step.T, first * changes[0] + second * changes[1])
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _gram(pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The products of two vectors with each other, float[2, 2]."""
-    a, b = pair
-    return jnp.stack([jnp.vdot(a, a), jnp.vdot(a, b), jnp.vdot(a, b), jnp.vdot(b, b)]).reshape(2, 2)
+def no_step(sites: Sites) -> jax.Array:
+    """The last step before there is one: zeros [N, 6 + C]."""
+    return jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
+
+
+def _gram(vectors: jax.Array) -> jax.Array:
+    """The products of M vectors [M, ...] with each other, float[M, M]."""
+    return jnp.stack([jnp.stack([jnp.vdot(a, b) for b in vectors]) for a in vectors])
 
 
 def capped(tangent: jax.Array) -> jax.Array:

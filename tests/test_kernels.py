@@ -70,7 +70,7 @@ PASSES = {
     "pull back": pull_back,
     "gradient": lambda t, s, c, v: losses.gradient(c.grid, s, c.ids, t),
     "curvature": lambda t, s, c, v: losses.gradient_and_curvature(c.grid, s, c.ids, t),
-    "gram": lambda t, s, c, v: losses.curvature_gram(c.grid, s, c.ids, t, jnp.stack([v, v[::-1]])),
+    "change": lambda t, s, c, v: losses.change_of_picture(c.grid, s, c.ids, t, v),
     "colors": colors,
     "statistics": lambda t, s, c, v: density._sums(c.grid, s, c.ids, t),
 }
@@ -93,8 +93,8 @@ def run(sites, lists, image, weight, vector, *, name, implementation, determinis
         ("curvature", CASES[0], True),
         ("curvature", CASES[3], False),
         ("curvature", CASES[6], True),  # more sums than a kernel holds at once
-        ("gram", CASES[3], True),
-        ("gram", CASES[6], False),
+        ("change", CASES[3], True),
+        ("change", CASES[6], False),
         ("colors", CASES[3], True),
         ("statistics", CASES[3], True),
     ],
@@ -117,9 +117,9 @@ def test_the_launch_does_not_change_the_result(
 ):
     """Rows gathered outside; several programs a block: 3 of 128 lanes."""
     case = problem(make_sites, reference, (38, 35), 30, 3, 4, 2)
-    expected = run(*case, name="gram", implementation="xla_vjp")
+    expected = run(*case, name="change", implementation="xla_vjp")
     launched(**options)
-    assert_same(run(*case, name="gram", implementation=INTERPRETED), expected, ROUNDING)
+    assert_same(run(*case, name="change", implementation=INTERPRETED), expected, ROUNDING)
 
 
 def test_lists_are_turned_around():
@@ -254,7 +254,7 @@ LOWERED = {
     gpu_compile.render: ["sad_blend"],
     gpu_compile.gradient: ["sad_blend", "sad_sites"],
     gpu_compile.gradient_and_curvature: ["sad_blend", "sad_sites"],
-    gpu_compile.curvature_gram: ["sad_blend", "sad_sites"],
+    gpu_compile.change_of_picture: ["sad_blend"],
     gpu_compile.merge: ["sad_merge"],
     gpu_compile.search: ["sad_search"],
     gpu_compile.render_gradient: ["sad_blend", "sad_blend", "sad_sites"],
