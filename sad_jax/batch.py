@@ -87,10 +87,10 @@ def fit_batch(
                 history["seconds"].append(clock.seconds)
             if progress is not None:
                 progress(step, recipes[0].steps, np.asarray(mse_to_psnr(together.mse)))
-        sites = [recipe.finish(state) for recipe, state in zip(recipes, states, strict=True)]
+        ends = [recipe.finish(state) for recipe, state in zip(recipes, states, strict=True)]
         clock.stop()
-    rest = zip(sites, photos, histories, strict=True)
-    return [make_result(s, p, recipes[0].canvas, config, clock, h) for s, p, h in rest]
+    rest = zip(ends, photos, histories, strict=True)
+    return [make_result(*end, p, recipes[0].canvas, config, clock, h) for end, p, h in rest]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -99,7 +99,9 @@ def _advance(mesh: Mesh, canvas, states: FitState, targets, steps, damping) -> F
 
     def one(state: FitState, target, steps, damping) -> FitState:
         state = state.replace(
-            lists=find_candidates(state.sites, canvas, implementation=target.implementation)
+            lists=find_candidates(
+                state.sites, canvas, implementation=target.implementation, near=state.lists
+            )
         )
         return run_gauss_newton(state, target, steps, damping)
 

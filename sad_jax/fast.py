@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax import density
+from sad_jax.cells import Grid
 from sad_jax.gauss_newton import FLOOR, conjugate_gradients, no_step
 from sad_jax.init import init_sites
-from sad_jax.losses import Target, color_product, color_right_side
+from sad_jax.losses import Target, color_product, color_right_side, gradient_sums
 from sad_jax.passes import make_ready
 from sad_jax.recipe import Recipe
 from sad_jax.sites import Sites
@@ -40,6 +41,7 @@ class FastRecipe(Recipe):
     """Gauss-Newton, thinning, moves, colours last."""
 
     default_steps = STEPS
+    pixels_per_initial_site = 6
 
     def most_initial_sites(self) -> int:
         return OVERSHOOT * self.budget
@@ -75,7 +77,7 @@ class FastRecipe(Recipe):
         damping = DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress
         return jnp.int32(min(every, self.steps - step)), jnp.float32(damping)
 
-    def finish(self, state: FitState) -> Sites:
+    def finish(self, state: FitState) -> tuple[Sites, jax.Array]:
         state = self.thin(state, self.budget)
         alive = np.flatnonzero(state.alive)
         sites = jax.tree.map(lambda a: a[alive], state.sites)
@@ -104,12 +106,14 @@ class FastRecipe(Recipe):
 
 
 @partial(jax.jit, static_argnums=0)
-def solve_colors(grid, sites: Sites, ids: jax.Array, target: Target) -> Sites:
+def solve_colors(
+    grid: Grid, sites: Sites, ids: jax.Array, target: Target
+) -> tuple[Sites, jax.Array]:
     """The colours of least squared error for frozen geometry and lists, within [0, 1].
 
     Conjugate gradients on W'VW x = W'V (target - picture), each channel for itself, where W holds
     the weights of all pixels; each iteration is a render and its transpose. The change is clipped
-    and then scaled to its own optimum, so the error never grows.
+    and then scaled to its own optimum, so the error never grows. Also returns what it is then.
     """
     lists = make_ready(ids, sites, target.implementation, target.deterministic)
     right = color_right_side(grid, sites, lists, target)
@@ -126,4 +130,5 @@ def solve_colors(grid, sites: Sites, ids: jax.Array, target: Target) -> Sites:
     )
     change = jnp.clip(sites.color.T + solution, 0, 1) - sites.color.T
     length = inner(change, residual) / jnp.maximum(inner(change, product(change)), 1e-30)
-    return sites.replace(color=sites.color + (jnp.clip(length, 0, 1) * change).T)
+    solved = sites.replace(color=sites.color + (jnp.clip(length, 0, 1) * change).T)
+    return solved, gradient_sums(grid, solved, lists, target)[0]

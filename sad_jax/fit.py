@@ -73,7 +73,8 @@ class FitResult:
       shape: the canvas, with K and cell size.
       data: the bytes of the ``.sad`` file.
       psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike.
-      loop_psnr: dB, of the last step in the loop, for comparison only.
+      loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
+        after the colours are solved.
       seconds: of the fit without compilation; ``compile_seconds``: tracing and compiling.
       steps: optimiser steps done.
       implementation: what the passes over the picture ran on.
@@ -173,11 +174,11 @@ def fit(
             interrupted = True
             if checkpoint is not None:
                 save_checkpoint(checkpoint, signature, state, history, clock.seconds)
-        sites = recipe.finish(state)
+        sites, mse = recipe.finish(state)
         clock.stop()
     if checkpoint is not None and not interrupted:
         Path(checkpoint).unlink(missing_ok=True)
-    return make_result(sites, photo, recipe.canvas, config, clock, history, interrupted)
+    return make_result(sites, mse, photo, recipe.canvas, config, clock, history, interrupted)
 
 
 def make_recipe(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Recipe:
@@ -196,6 +197,7 @@ def make_recipe(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) 
 
 def make_result(
     sites: Sites,
+    mse: jax.Array,
     photo: np.ndarray,
     canvas: Canvas,
     config: FitConfig,
@@ -203,7 +205,10 @@ def make_result(
     history: dict[str, list[float]],
     interrupted: bool = False,
 ) -> FitResult:
-    """The file of finished sites, and the figures of the picture decoded from it."""
+    """The file of finished sites, and the figures of the picture decoded from it.
+
+    ``mse`` is what the fit itself saw last.
+    """
     sites = along_curve(sites, canvas)
     data = encode(sites, canvas)
     picture = np.asarray(render(*decode(data)))
@@ -214,7 +219,7 @@ def make_result(
         data=data,
         psnr=psnr(picture, photo),
         ssim=ssim(picture, photo),
-        loop_psnr=history["psnr"][-1] if history["psnr"] else float("nan"),
+        loop_psnr=float(mse_to_psnr(mse)),
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
         steps=int(history["step"][-1]) if history["step"] else 0,

@@ -181,7 +181,7 @@ def refresh(state: State) -> State:
     Returns:
       The same sites, with new lists.
     """
-    return state.replace(lists=find_candidates(state.sites, state.lists.shape))
+    return state.replace(lists=find_candidates(state.sites, state.lists.shape, near=state.lists))
 
 
 def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:

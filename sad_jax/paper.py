@@ -88,6 +88,7 @@ class PaperRecipe(Recipe):
     """The published recipe."""
 
     default_steps = STEPS
+    pixels_per_initial_site = 3  # about the published start on a Kodak picture
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
         super().__init__(image, target, canvas, config)
@@ -127,9 +128,9 @@ class PaperRecipe(Recipe):
             return self.search(state)
         return state
 
-    def finish(self, state: FitState) -> Sites:
+    def finish(self, state: FitState) -> tuple[Sites, jax.Array]:
         state = self.thin(state, self.budget)  # only a run that was cut short has too many
-        return jax.tree.map(lambda a: a[np.flatnonzero(state.alive)], state.sites)
+        return jax.tree.map(lambda a: a[np.flatnonzero(state.alive)], state.sites), state.mse
 
     def _control(self, state: FitState, step: int) -> FitState:
         """Prunes and splits, and offers the children to the lists of their cells."""

@@ -31,7 +31,7 @@ class Recipe(abc.ABC):
     """
 
     default_steps: int
-    pixels_per_initial_site = 6
+    pixels_per_initial_site: int
 
     def __init__(self, image: np.ndarray, target: Target, canvas: Canvas, config: FitConfig):
         self.image, self.target, self.canvas = image, target, canvas
@@ -54,8 +54,8 @@ class Recipe(abc.ABC):
         """Some steps further; ``progress`` is the share of the run that is done, 0 to 1."""
 
     @abc.abstractmethod
-    def finish(self, state: FitState) -> Sites:
-        """The sites to store: those alive, at most the budget."""
+    def finish(self, state: FitState) -> tuple[Sites, jax.Array]:
+        """The sites to store, at most the budget, and their mean squared error in the loop."""
 
     def edit(self, state: FitState, prunes: int, splits: int, moves: int = 0) -> FitState:
         """Takes the cheapest sites out and splits the worst; the lists are left as they were.

@@ -105,22 +105,22 @@ def _search(grid: Grid, k: int, sites: Sites, near: jax.Array | None) -> jax.Arr
         _evenly(-(-cells // side), REGION) for cells in (grid.rows, grid.columns)
     )
     anything = jnp.full(BLOCK * BLOCK, jnp.inf, rows.x.dtype)
-    blocks = _corners(per_x, per_y) * side
+    blocks = _places(per_x, per_y).T * side
 
     def region(scratch, corner):  # corner: (x, y) of its first cell
         box = _box(grid, corner, jnp.asarray([per_x, per_y]) * side)
-        near_ids, count = _cull(rows, everyone, n, scratch, box, k, anything)
+        around, count = _cull(rows, everyone, n, scratch, box, k, anything)
 
         def block(scratch, offset):
             first = corner + offset
             known = anything if near is None else _worst_known(grid, rows, near, first)
             box = _box(grid, first, side)
-            kept, left = _cull(rows, near_ids, count, scratch, box, k, known)
+            kept, left = _cull(rows, around, count, scratch, box, k, known)
             return kept, _lists(grid, rows, kept, left, first, k, known)
 
-        return near_ids, jax.lax.scan(block, everyone, blocks)[1]
+        return around, jax.lax.scan(block, everyone, blocks)[1]
 
-    corners = _corners(regions_x, regions_y) * side * jnp.asarray([per_x, per_y])
+    corners = _places(regions_x, regions_y).T * side * jnp.asarray([per_x, per_y])
     half = len(corners) // 2  # two loops run side by side on two cores
     parts = [jax.lax.scan(region, everyone, part)[1] for part in (corners[:half], corners[half:])]
     lists = jnp.concatenate(parts)
@@ -136,12 +136,6 @@ def _evenly(count: int, most: int) -> tuple[int, int]:
     return parts, -(-count // parts)
 
 
-def _corners(columns: int, rows: int) -> jax.Array:
-    """int32[rows * columns, 2]: (x, y) of the places of a rectangle, row by row."""
-    grid = jnp.meshgrid(jnp.arange(columns), jnp.arange(rows))
-    return jnp.stack(grid, -1).reshape(-1, 2)
-
-
 def _worst_known(grid: Grid, rows: Rows, near: jax.Array, corner: jax.Array) -> jax.Array:
     """float[tiles]: the worst score in the lists ``near`` of each tile of a block.
 
@@ -149,7 +143,8 @@ def _worst_known(grid: Grid, rows: Rows, near: jax.Array, corner: jax.Array) -> 
     """
     last = jnp.asarray([grid.columns - 1, grid.rows - 1])[:, None, None]
     column, row = jnp.minimum(
-        (corner[:, None] + TILE * _square(BLOCK))[..., None] + _square(TILE)[:, None], last
+        (corner[:, None] + TILE * _places(BLOCK, BLOCK))[..., None] + _places(TILE, TILE)[:, None],
+        last,
     )
     place = [(cell * grid.cell).astype(rows.x.dtype) + grid.center for cell in (column, row)]
     ids = jnp.moveaxis(near[row, column], -1, 0)
@@ -174,7 +169,7 @@ def _search_groups(grid: Grid, k: int, launch: Launch, sites: Sites) -> jax.Arra
         lower = jnp.min(_bounds(near, _box(grid, corner[..., None, None], side))[0], axis=-1)
         groups = jnp.broadcast_to(jnp.arange(len(ids), dtype=jnp.int32), lower.shape)
         bound, order = jax.lax.sort((lower, groups), num_keys=1)
-        cells = jnp.minimum(corner.T[..., None] + _square(side), last[:, None])
+        cells = jnp.minimum(corner.T[..., None] + _places(side, side), last[:, None])
         place = (cells * grid.cell).astype(rows.x.dtype) + grid.center
         return search(near, ids, order, bound, place, k, launch)
 
@@ -224,10 +219,10 @@ def _lists(
 ) -> jax.Array:
     """int32[K, tiles, cells]: the lists of a block from the first ``count`` ids."""
     tiles, cells = BLOCK * BLOCK, TILE * TILE
-    tile = corner[:, None] + TILE * _square(BLOCK)
+    tile = corner[:, None] + TILE * _places(BLOCK, BLOCK)
     box = _box(grid, tile[..., None], TILE)
     limit = jnp.minimum(_limit(rows, ids, count, box, k, TILE_CHUNK), known)
-    x, y = (tile[..., None] + _square(TILE)[:, None]) * float(grid.cell) + grid.center
+    x, y = (tile[..., None] + _places(TILE, TILE)[:, None]) * float(grid.cell) + grid.center
 
     def cull(state):
         start, best = state
@@ -329,7 +324,7 @@ def _chunk(rows: Rows, ids: jax.Array, count, start: jax.Array, size: int):
     return part, formula.take(rows, part), start + jnp.arange(size) < count
 
 
-def _square(side: int) -> jax.Array:
-    """int32[2, side * side]: (x, y) of the places of a square, row by row."""
-    index = jnp.arange(side * side, dtype=jnp.int32)
-    return jnp.stack([index % side, index // side])
+def _places(columns: int, rows: int) -> jax.Array:
+    """int32[2, rows * columns]: (x, y) of the places of a rectangle, row by row."""
+    index = jnp.arange(rows * columns, dtype=jnp.int32)
+    return jnp.stack([index % columns, index // columns])
