@@ -95,8 +95,16 @@ class Grid(NamedTuple):
         return (self.cell - 1) / 2
 
 
-def map_blocks(function: Callable, blocks) -> jax.Array:
-    """``jax.lax.map`` in two halves, which XLA can run side by side on two cores."""
+def halves(blocks) -> list:
+    """Two parts of arrays along their first axis: loops over them run side by side on two cores.
+
+    One part where there is one entry, so that no empty loop is compiled.
+    """
     half = len(jax.tree.leaves(blocks)[0]) // 2
     parts = [jax.tree.map(lambda b: b[:half], blocks), jax.tree.map(lambda b: b[half:], blocks)]
-    return jnp.concatenate([jax.lax.map(function, part) for part in parts[half == 0 :]])
+    return parts[half == 0 :]
+
+
+def map_blocks(function: Callable, blocks) -> jax.Array:
+    """``jax.lax.map`` in two halves."""
+    return jnp.concatenate([jax.lax.map(function, part) for part in halves(blocks)])

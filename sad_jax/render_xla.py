@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax import score as formula
-from sad_jax.cells import Grid, map_blocks
+from sad_jax.cells import Grid, halves, map_blocks
 from sad_jax.score import Pixel, Rows
 from sad_jax.sites import Sites
 
@@ -79,10 +79,9 @@ def sum_slots(
         return scatter(sums, ids, total), None
 
     blocks = (ids, grid.corners(), *inputs)
-    half = grid.blocks // 2
-    sums = jnp.zeros((entries, table.shape[1]), table.dtype)
-    first = jax.lax.scan(step, sums, jax.tree.map(lambda b: b[:half], blocks))[0]
-    return first + jax.lax.scan(step, sums, jax.tree.map(lambda b: b[half:], blocks))[0]
+    none = jnp.zeros((entries, table.shape[1]), table.dtype)
+    sums = [jax.lax.scan(step, none, part)[0] for part in halves(blocks)]
+    return sum(sums[1:], start=sums[0])
 
 
 def blended_pictures(

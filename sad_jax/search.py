@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from sad_jax import score as formula
 from sad_jax.candidates import Candidates, canvas_of, smallest
-from sad_jax.cells import Grid
+from sad_jax.cells import Grid, halves
 from sad_jax.passes import launch_of
 from sad_jax.score import Rows
 from sad_jax.sites import Sites, hilbert_index
@@ -121,8 +121,7 @@ def _search(grid: Grid, k: int, sites: Sites, near: jax.Array | None) -> jax.Arr
         return around, jax.lax.scan(block, everyone, blocks)[1]
 
     corners = _places(regions_x, regions_y).T * side * jnp.asarray([per_x, per_y])
-    half = len(corners) // 2  # two loops run side by side on two cores
-    parts = [jax.lax.scan(region, everyone, part)[1] for part in (corners[:half], corners[half:])]
+    parts = [jax.lax.scan(region, everyone, part)[1] for part in halves(corners)]
     lists = jnp.concatenate(parts)
     lists = lists.reshape(regions_y, regions_x, per_y, per_x, k, BLOCK, BLOCK, TILE, TILE)
     lists = lists.transpose(0, 2, 5, 7, 1, 3, 6, 8, 4)

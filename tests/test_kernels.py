@@ -259,7 +259,7 @@ LOWERED = {
     gpu_compile.search: ["sad_search"],
     gpu_compile.render_gradient: ["sad_blend", "sad_blend", "sad_sites"],
     gpu_compile.propagation: ["sad_merge"],
-    gpu_compile.gauss_newton_step: ["sad_blend", "sad_sites"] * 3,
+    gpu_compile.gauss_newton_step: ["sad_blend"] * 4 + ["sad_sites"] * 2,
     gpu_compile.adam_step: ["sad_blend", "sad_merge", "sad_sites"],
 }
 
