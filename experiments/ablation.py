@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 import sad_jax as sad
 from experiments.machine import machine
-from sad_jax import fast, fit, gauss_newton, train
+from sad_jax import fast, gauss_newton, train
 from sad_jax.io import read_image, write_bytes
 
 COLUMNS = ("photo", "sites", "variant", "psnr", "loop_psnr", "seconds", "steps")
@@ -105,7 +105,7 @@ def main() -> None:
                 settings |= {"initial_sites": sites} if variant.from_budget else {}
                 config = sad.FitConfig(num_sites=sites, **settings)
                 with variant.applied():
-                    result = fit.fit(image, config, key=jax.random.key(0))
+                    result = sad.fit(image, config, key=jax.random.key(0))
                 row = {"photo": Path(photo).stem, "sites": sites, "variant": name}
                 row |= {column: getattr(result, column) for column in COLUMNS[3:]}
                 rows.append(row)
