@@ -190,7 +190,7 @@ def change_of_picture(
         ids,
         vector,
         channels,
-        lambda pixel: _change_of_color(pixel, pixel.attached),
+        _change_of_color,
         implementation=target.implementation,
     )
     color, change = drawn[:, :, :channels], drawn[:, :, channels:]
@@ -198,10 +198,13 @@ def change_of_picture(
     return jnp.sqrt(target.weight * SLOPES[target.loss](squared)) * change
 
 
-def _change_of_color(pixel: Pixel, vector) -> list[jax.Array]:
-    """What a step of one site does to the pixel's colour, over the site's weight."""
-    logit = dot(pixel.phi, vector[: formula.PHI])
-    own = vector[formula.PHI :]
+def _change_of_color(pixel: Pixel) -> list[jax.Array]:
+    """What a step of one site does to the pixel's colour, over the site's weight.
+
+    The step, in (phi, colour), is attached to the site.
+    """
+    logit = dot(pixel.phi, pixel.attached[: formula.PHI])
+    own = pixel.attached[formula.PHI :]
     return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
 
 
