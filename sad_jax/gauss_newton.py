@@ -74,15 +74,8 @@ def make_blocks(sites: Sites, size: int, curvature: Curvature) -> Blocks:
     )
 
 
-def to_tangent(sites: Sites, size: int, sums: jax.Array) -> jax.Array:
-    """Maps a gradient from (phi, colour) to a tangent."""
-    chain = formula.chain(formula.site_rows(sites, size), size)
-    geometry = jnp.sum(chain * sums[:GEOMETRY], axis=1)
-    return jnp.concatenate([geometry, sums[GEOMETRY:]])
-
-
 def from_tangent(sites: Sites, size: int, tangent: jax.Array) -> jax.Array:
-    """Maps a step from a tangent to (phi, colour): the transpose of ``to_tangent``."""
+    """Maps a step from a tangent to (phi, colour): to_tangent transposed."""
     chain = formula.chain(formula.site_rows(sites, size), size)
     phi = jnp.sum(chain * tangent[:GEOMETRY, None], axis=0)
     return jnp.concatenate([phi, tangent[GEOMETRY:]])

@@ -225,13 +225,12 @@ def blend_pictures(
 
 def site_gradient(sites: Sites, sums: jax.Array, size: int) -> Sites:
     """Maps sums over pixels [6 + C, N], in (phi, colour), to a gradient of the sites' shape."""
-    chain = formula.chain(formula.site_rows(sites, size), size)
-    geometry = jnp.einsum("gpn,pn->gn", chain, sums[: formula.PHI], precision="highest")
+    tangent = formula.to_tangent(sites, size, sums)
     return Sites(
-        position=geometry[:2].T,
-        log_tau=geometry[2],
-        radius=geometry[3],
-        direction=formula.angle_to_direction(geometry[4], sites.direction),
-        log_aniso=geometry[5],
-        color=sums[formula.PHI :].T,
+        position=tangent[:2].T,
+        log_tau=tangent[2],
+        radius=tangent[3],
+        direction=formula.angle_to_direction(tangent[4], sites.direction),
+        log_aniso=tangent[5],
+        color=tangent[formula.PHI :].T,
     )

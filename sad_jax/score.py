@@ -189,6 +189,15 @@ def chain(rows: Rows, size: int) -> jax.Array:
     return jnp.stack([jnp.stack(row) for row in matrix])
 
 
+def to_tangent(sites: Sites, size: int, sums: jax.Array) -> jax.Array:
+    """Maps a gradient [6 + C, N] from (phi, colour) to (x, y, log_tau, radius, theta, a, colour).
+
+    A vector in the latter is called a tangent, see ``gauss_newton.py``.
+    """
+    geometry = jnp.sum(chain(site_rows(sites, size), size) * sums[:PHI], axis=1)
+    return jnp.concatenate([geometry, sums[PHI:]])
+
+
 def angle_to_direction(angle_gradient: jax.Array, direction: jax.Array) -> jax.Array:
     """Gradient float[N, 2] with respect to ``direction`` from that with respect to its angle."""
     x, y = direction[..., 0], direction[..., 1]

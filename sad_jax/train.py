@@ -17,7 +17,6 @@ from sad_jax.gauss_newton import (
     from_tangent,
     make_blocks,
     scale_by_gauss_newton,
-    to_tangent,
 )
 from sad_jax.losses import (
     Target,
@@ -28,6 +27,7 @@ from sad_jax.losses import (
 )
 from sad_jax.optim import paper_optimizer
 from sad_jax.passes import Lists, Order, make_ready
+from sad_jax.score import to_tangent
 from sad_jax.sites import Sites, clamp
 
 LIST_EVERY = 8  # optimiser steps between two propagation passes
