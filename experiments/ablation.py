@@ -37,10 +37,10 @@ def without_the_last_step(matrix: jax.Array, slope: jax.Array) -> jax.Array:
     return jnp.stack([first, jnp.zeros_like(first)])
 
 
-def curvature_at_every_step(state, target, steps, damping):
+def curvature_at_every_step(state, target, steps, *pace):
     """``train.run_gauss_newton`` one step at a time, each with its own curvature."""
     for _ in range(int(steps)):
-        state = train.run_gauss_newton(state, target, jnp.int32(1), damping)
+        state = train.run_gauss_newton(state, target, jnp.int32(1), *pace)
     return state
 
 
@@ -75,6 +75,7 @@ VARIANTS = {
     "no thinning, no moves": Variant(((fast, "MOVED", 0.0),), from_budget=True),
     "moves alone": Variant(from_budget=True),
     "thinning alone": Variant(((fast, "MOVED", 0.0),)),
+    "sharp from the start": Variant(((fast, "SOFTEST", 1e6),)),
     "no colour solve": Variant(((fast, "COLOR_ITERATIONS", 0),)),
     "half of the steps": Variant(settings={"steps": fast.STEPS // 2}),
     "twice the steps": Variant(settings={"steps": 2 * fast.STEPS}),

@@ -77,7 +77,7 @@ def fit_batch(
             if step:
                 states = [r.control(s, done) for r, s in zip(recipes, states, strict=True)]
             pace = recipes[0].pace(step, done)
-            together = _advance(mesh, recipes[0].canvas, stack(states), targets, *pace)
+            together = _advance(mesh, recipes[0].canvas, stack(states), targets, pace)
             states = unstack(together)
             step = int(states[0].step)
             for state, history in zip(states, histories, strict=True):
@@ -94,26 +94,26 @@ def fit_batch(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _advance(mesh: Mesh, canvas, states: FitState, targets, steps, damping) -> FitState:
+def _advance(mesh: Mesh, canvas, states: FitState, targets, pace) -> FitState:
     """New lists, and steps on them, for all pictures; each device does its own."""
 
-    def one(state: FitState, target, steps, damping) -> FitState:
+    def one(state: FitState, target, pace) -> FitState:
         state = state.replace(
             lists=find_candidates(
                 state.sites, canvas, implementation=target.implementation, near=state.lists
             )
         )
-        return run_gauss_newton(state, target, steps, damping)
+        return run_gauss_newton(state, target, *pace)
 
     every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
     together = jax.shard_map(
-        jax.vmap(one, in_axes=(0, 0, None, None)),
+        jax.vmap(one, in_axes=(0, 0, None)),
         mesh=mesh,
-        in_specs=(every, every, shared, shared),
+        in_specs=(every, every, shared),
         out_specs=every,
         check_vma=False,  # loops begin with what all devices share and go on with what is theirs
     )
-    return together(states, targets, steps, damping)
+    return together(states, targets, pace)
 
 
 def batch_mesh(size: int) -> Mesh:

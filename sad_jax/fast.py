@@ -5,6 +5,11 @@ first part of the run: where sites are left over is where they are needed. Meanw
 and then some of the cheapest sites are taken out and as many of the worst split, where that pays.
 Every step is a damped Gauss-Newton step (``gauss_newton.py``); the damping falls geometrically. The
 lists are the exact ones, found anew every few steps, so that the fit sees what a decoder will see.
+
+Borders between sites start soft and may sharpen as the run goes on (graduated non-convexity, Blake
+and Zisserman 1987). A site with sharp borders sees no error beyond them: if sites sharpen early,
+they stay where they are, and it is the sharp ones among them that look too dear to remove.
+
 Last, with geometry and lists frozen, the colours solve their linear least-squares problem.
 """
 
@@ -18,7 +23,7 @@ import numpy as np
 
 from sad_jax import density
 from sad_jax.cells import Grid
-from sad_jax.gauss_newton import FLOOR, conjugate_gradients, no_step
+from sad_jax.gauss_newton import FLOOR, SHARPEST, conjugate_gradients, no_step
 from sad_jax.init import init_sites
 from sad_jax.losses import Target, color_product, color_right_side, gradient_sums
 from sad_jax.passes import make_ready
@@ -35,6 +40,8 @@ DAMPING = (1.0, 0.1)  # at the start and at the end
 LISTS_EVERY = 5  # steps between two searches of the lists,
 LATE, LISTS_EVERY_LATE = 0.95, 1  # and from this part of the run on
 COLOR_ITERATIONS = 20
+SOFTEST = 2.0  # largest tau / S at the start, over the mean distance of the budget's sites
+SOFT_END = 0.65  # of the run: up to here the largest rises to SHARPEST, evenly in ratio
 
 
 class FastRecipe(Recipe):
@@ -71,11 +78,14 @@ class FastRecipe(Recipe):
         changes = prunes or moves
         return self._compact(self.edit(state, prunes, 0, moves) if changes else state)
 
-    def pace(self, step: int, progress: float) -> tuple[jax.Array, jax.Array]:
-        """How many steps to take on the same lists, int32[], and their damping, float32[]."""
+    def pace(self, step: int, progress: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """How many steps to take on the same lists, int32[], their damping and largest tau / S."""
         every = LISTS_EVERY if progress < LATE else LISTS_EVERY_LATE
         damping = DAMPING[0] * (DAMPING[1] / DAMPING[0]) ** progress
-        return jnp.int32(min(every, self.steps - step)), jnp.float32(damping)
+        softest = min(SOFTEST / np.sqrt(self.canvas[0] * self.canvas[1] / self.budget), SHARPEST)
+        sharpest = softest * (SHARPEST / softest) ** min(progress / SOFT_END, 1)
+        steps = jnp.int32(min(every, self.steps - step))
+        return steps, jnp.float32(damping), jnp.float32(sharpest)
 
     def finish(self, state: FitState) -> tuple[Sites, jax.Array]:
         state = self.thin(state, self.budget)

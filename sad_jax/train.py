@@ -106,16 +106,21 @@ def run_adam(state: FitState, target: Target, steps: jax.Array, total: jax.Array
 
 @jax.jit
 def run_gauss_newton(
-    state: FitState, target: Target, steps: jax.Array, damping: jax.Array
+    state: FitState,
+    target: Target,
+    steps: jax.Array,
+    damping: jax.Array,
+    sharpest: jax.Array | float = SHARPEST,
 ) -> FitState:
     """``steps`` Gauss-Newton steps on fixed lists, with the curvature of the first one.
 
+    ``sharpest``: no site leaves a step with a larger tau / S, in 1 / pixels.
     ``state.optimizer`` is the last step; what it does to the picture depends on the lists, too.
     """
     grid, start = state.lists.grid, state.sites
     ids = make_ready(state.lists.ids, start, target.implementation, target.deterministic)
     optimizer = scale_by_gauss_newton(grid)
-    sharpest = jnp.log(SHARPEST * grid.size)
+    largest = jnp.log(sharpest * grid.size)
 
     def push(sites: Sites, tangent: jax.Array) -> jax.Array:
         vector = from_tangent(sites, grid.size, tangent)
@@ -131,7 +136,7 @@ def run_gauss_newton(
             damping=damping,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
-        moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
+        moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = clamp(moved, (grid.height, grid.width))
         ahead = jax.lax.cond(
             i + 1 < steps,

@@ -127,6 +127,17 @@ def test_sites_are_thinned_in_stages_to_the_budget(first):
     assert sites[3:] == [50] * 5
 
 
+def test_borders_start_soft_and_sharpen(first, photo):
+    sharpest = []
+    record = lambda now: sharpest.append(np.exp(now.state.sites.log_tau.max()) / 32)  # noqa: E731
+    assert sad.fit(photo, CONFIG, key=KEY, progress=record).data == first[0].data
+    softest = 2 / np.sqrt(24 * 32 / 50)
+    allowed = softest * (20 / softest) ** np.minimum(np.arange(0, 1, 1 / 8) / 0.65, 1)
+    assert (sharpest <= allowed * 1.001).all()
+    assert sharpest[0] == pytest.approx(softest, rel=1e-3)
+    assert sharpest[-1] > 1.5 * softest
+
+
 def test_steps_are_traced_once_for_each_kind(first):
     compiled = first[1]
     assert compiled["jit(run_gauss_newton)"] == 2  # before and after the budget is reached

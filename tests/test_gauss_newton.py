@@ -145,7 +145,8 @@ def test_a_step_is_the_best_one_in_the_plane_within_the_caps(make_problem, dampi
     step = np.clip(length[0] * fresh + length[1] * last, -cap, cap)
 
     state = make_state(sites, problem.lists).replace(optimizer=jnp.asarray(last.T))
-    moved = run_gauss_newton(state, target, 1, jnp.asarray(damping))
+    sharpest = 8.0
+    moved = run_gauss_newton(state, target, 1, jnp.asarray(damping), jnp.asarray(sharpest))
     assert int(moved.step) == 1
     close(moved.mse, np.average(problem.error**2, weights=problem.values))
     np.testing.assert_allclose(moved.optimizer, step.T, rtol=1e-5, atol=1e-8)
@@ -153,7 +154,7 @@ def test_a_step_is_the_best_one_in_the_plane_within_the_caps(make_problem, dampi
     turned = direction + step[4][:, None] * np.stack([-direction[:, 1], direction[:, 0]], -1)
     expected = sites.replace(
         position=sites.position + step[:2].T,
-        log_tau=np.minimum(sites.log_tau + step[2], np.log(gn.SHARPEST * problem.grid.size)),
+        log_tau=np.minimum(sites.log_tau + step[2], np.log(sharpest * problem.grid.size)),
         radius=sites.radius + step[3],
         direction=turned,
         log_aniso=sites.log_aniso + step[5],
