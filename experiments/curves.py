@@ -2,7 +2,8 @@
 
     python -m experiments.curves OUT.png FILE.json [FILE.json ...]
 
-One panel a photograph and rate; a dot at the end of each curve is the figure of the file.
+One panel a photograph and rate; a dot at the end of each curve is the figure of the file. Both
+recipes start with more sites than their budget, paper with far more, so its curves rise and fall.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def main() -> None:
     rows = [row for file in args.files for row in json.loads(Path(file).read_text())["rows"]]
     panels = sorted({(row["photo"], row["sites"]) for row in rows})
     mpl.use("agg")
-    columns = min(len(panels), 4)
+    rates = len({sites for _, sites in panels})
+    columns = rates if 1 < rates <= 4 else min(len(panels), 4)
     height = -(-len(panels) // columns)
     figure, axes = plt.subplots(
         height, columns, figsize=(3.2 * columns, 2.6 * height), squeeze=False, layout="constrained"
