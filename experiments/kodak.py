@@ -1,7 +1,7 @@
 """Fits of photographs: PSNR in the loop and of the file, SSIM and seconds, for both recipes.
 
     python -m experiments.kodak PHOTO [PHOTO ...] --sites 12500 1536 --recipe fast paper
-        [--half] [--initial N] [--json FILE]
+        [--half] [--json FILE]
 
 Every figure but "in the loop" is of the picture decoded from the file's bytes. ``--half`` averages
 2 x 2 pixels first. The file is rewritten after every fit and fits that it holds are skipped, so a
@@ -34,8 +34,7 @@ def half(image: np.ndarray) -> np.ndarray:
 def fit(photo: str, recipe: str, sites: int, args: argparse.Namespace) -> dict:
     """The figures of one fit, and its PSNR in the loop against time."""
     image = read_image(photo)
-    initial = args.initial if recipe == "paper" else None
-    config = sad.FitConfig(num_sites=sites, recipe=recipe, initial_sites=initial)
+    config = sad.FitConfig(num_sites=sites, recipe=recipe)
     result = sad.fit(half(image) if args.half else image, config, key=jax.random.key(0))
     named = {name: getattr(result, name) for name in COLUMNS[3:]}
     row = {"photo": Path(photo).stem, "recipe": recipe, "sites": sites, "half": args.half}
@@ -49,7 +48,6 @@ def main() -> None:
     parser.add_argument("--sites", type=int, nargs="+", default=[12_500])
     parser.add_argument("--recipe", nargs="+", default=["fast"])
     parser.add_argument("--half", action="store_true")
-    parser.add_argument("--initial", type=int, help="sites at the start of recipe paper")
     parser.add_argument("--json")
     args = parser.parse_args()
     rows: list[dict] = []
