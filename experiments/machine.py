@@ -1,7 +1,8 @@
-"""What a figure was measured on: processor, cores, versions, commit, command."""
+"""What a figure was measured on: processor, cores, versions, commit, command; its JSON file."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import jax
 import jaxlib
+
+from sad_jax.storage.atomic import write_bytes
 
 
 def machine() -> dict[str, object]:
@@ -24,6 +27,19 @@ def machine() -> dict[str, object]:
         "commit": _commit(),
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
     }
+
+
+def write_report(path: str | None, **figures) -> None:
+    """Writes figures beside the machine into a JSON file, whole or not at all; None writes none."""
+    if path is not None:
+        write_bytes(path, json.dumps(machine() | figures, indent=1).encode())
+
+
+def read_rows(path: str | None) -> list[dict]:
+    """The rows of a report that an earlier run has left, so that it can be gone on with."""
+    if path is None or not Path(path).exists():
+        return []
+    return json.loads(Path(path).read_text())["rows"]
 
 
 def _module() -> str:

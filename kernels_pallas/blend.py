@@ -9,7 +9,7 @@ One program takes ``lanes`` neighbouring cells, one lane a cell; no lane talks t
 over the K sites of the list runs an online softmax: the smallest score so far, and the sums of the
 weights and of the weighted colours relative to it. A site's row is read once for up to 4 pixels.
 If asked for, a second loop forms another weighted sum (the change of colour in a product with
-J'VJ). Written out are colours, or all that a site must know of a pixel (``by_site.py``).
+J'VJ). Written out are colours, or all that a site must know of a pixel (``site_sums.py``).
 
 A pixel of a cell of one moves at least 4 (K + 2) bytes in and 4 C out: 52 at K = 8, C = 3. That is
 20 MB at 768x512; it computes about K (30 + 2 C) operations, an exponential and a root among them,
@@ -26,14 +26,14 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from kernels_pallas.config import Launch
-from sad_jax import score as formula
-from sad_jax.score import Pixel, Rows
+from kernels_pallas.launch import Launch
+from sad_jax.model import score as formula
+from sad_jax.model.score import Pixel, Rows
 
 OWN = len(Rows._fields)
 
 
-def blend(
+def blend_picture(
     table: jax.Array, ids: jax.Array, corner: jax.Array, *, cell: int, launch: Launch
 ) -> jax.Array:
     """The picture in blocks, float[blocks, P, C, block].
@@ -139,8 +139,8 @@ class Work(NamedTuple):
 
         def read(k) -> Slot:
             if self.launch.gather == "inside":
-                near = ids[k, :]
-                return self.slot([sites[near, r] for r in range(len(self.table))])
+                site = ids[k, :]
+                return self.slot([sites[site, r] for r in range(len(self.table))])
             return self.slot([sites[r, k, :] for r in range(len(self.table))])
 
         return read, corner, *rest

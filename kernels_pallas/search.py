@@ -24,15 +24,15 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
-from kernels_pallas.config import Launch
-from kernels_pallas.propagate import NONE, insert
-from sad_jax import score as formula
-from sad_jax.score import Rows
+from kernels_pallas.launch import Launch
+from kernels_pallas.merge import NONE, insert
+from sad_jax.model import score as formula
+from sad_jax.model.score import Rows
 
 WARP = 32
 
 
-def search(
+def search_lists(
     rows: Rows,
     ids: jax.Array,
     order: jax.Array,

@@ -8,11 +8,13 @@ import dm_pix
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
 
 
-def mse_to_psnr(mse: jax.Array | float) -> jax.Array:
+def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
     """PSNR = -10 log10(MSE) for values in [0, 1].
 
     Args:
@@ -29,7 +31,7 @@ def mse_to_psnr(mse: jax.Array | float) -> jax.Array:
     return -10.0 * jnp.log10(mse)
 
 
-def psnr(a, b) -> float:
+def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """Peak signal-to-noise ratio of two pictures with values in [0, 1].
 
     Args:
@@ -53,7 +55,7 @@ def psnr(a, b) -> float:
     return float(mse_to_psnr(mse))
 
 
-def ssim(a, b) -> float:
+def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """Structural similarity of two pictures with values in [0, 1].
 
     The mean over channels and all whole 11x11 Gaussian windows (Wang et al. 2004), by ``dm_pix``.
@@ -84,7 +86,9 @@ def json_number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def as_pair(a, b) -> tuple[np.ndarray, np.ndarray]:
+def as_pair(
+    a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
+) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
     a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
     if a.shape != b.shape or a.ndim != 3 or not a.size:

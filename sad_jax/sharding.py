@@ -10,20 +10,21 @@ its longer side's direction, so that S = max(W, H) is that of a band as well.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
+from jaxtyping import Array, Float
 
-from sad_jax import search
-from sad_jax.candidates import Candidates, canvas_of
-from sad_jax.canvas import Canvas
-from sad_jax.cells import Grid
-from sad_jax.render import check_sites
-from sad_jax.render import render as draw
-from sad_jax.sites import Sites
+from sad_jax.backend import Backend, resolve
+from sad_jax.draw.passes import draw
+from sad_jax.lists import exact
+from sad_jax.lists.candidates import Candidates, check_lists, new_lists
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.sites import Sites, check_sites
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands") -> Mesh:
@@ -42,7 +43,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands
 
 def find_candidates(
     sites: Sites,
-    shape: tuple[int, int],
+    canvas: Canvas | tuple[int, int],
     *,
     mesh: Mesh,
     k: int | None = None,
@@ -52,10 +53,10 @@ def find_candidates(
 
     Args:
       sites: N sites.
-      shape: (H, W) in pixels, or a ``Canvas``.
+      canvas: (H, W) in pixels, or a ``Canvas``.
       mesh: the devices, from ``make_mesh``.
-      k: sites a list.
-      cell: pixels a side of a cell.
+      k: sites a list; replaces the canvas's own.
+      cell: pixels a side of a cell; replaces the canvas's own.
 
     Returns:
       Candidates whose ids lie on the devices of their bands.
@@ -71,15 +72,15 @@ def find_candidates(
       >>> sad.sharding.render(sites, lists, mesh=mesh).shape
       (6, 9, 3)
     """
-    canvas = canvas_of(shape, k, cell)
-    grid = Grid(*canvas, canvas.cell)
-    ids = _search(grid, min(canvas.k, sites.num_sites), mesh, jax.lax.stop_gradient(sites))
-    return Candidates(ids, jnp.int32(0), grid.height, grid.width, grid.cell)
+    canvas = Canvas.of(canvas, k=k, cell=cell)
+    backend = _backend(None, mesh, sites, canvas.k)
+    ids = _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
+    return new_lists(ids, canvas, sites)
 
 
 def render(
-    sites: Sites, lists: Candidates, *, mesh: Mesh, implementation: str | None = None
-) -> jax.Array:
+    sites: Sites, lists: Candidates, *, mesh: Mesh, implementation: str | Backend | None = None
+) -> Float[Array, "H W C"]:
     """The picture, as ``sad_jax.render``, each device drawing its own band.
 
     Differentiable in the sites like ``sad_jax.render``; gradients are summed over the devices.
@@ -94,12 +95,18 @@ def render(
       float[H, W, C] that lies on the devices in bands.
     """
     check_sites(sites)
-    return _render(lists.grid, implementation, mesh, sites, lists.ids)
+    check_lists(sites, lists)
+    backend = _backend(implementation, mesh, sites, lists.k)
+    return _render(backend, mesh, sites, lists)
+
+
+def _backend(implementation: str | Backend | None, mesh: Mesh, sites: Sites, k: int) -> Backend:
+    return resolve(implementation, sites, k=k, platform=mesh.devices.flat[0].platform)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(grid: Grid, k: int, mesh: Mesh, sites: Sites) -> jax.Array:
-    band, axis = _band(grid, mesh)
+def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.Array:
+    band, axis = _band(canvas, mesh)
 
     @partial(
         jax.shard_map,
@@ -109,19 +116,19 @@ def _search(grid: Grid, k: int, mesh: Mesh, sites: Sites) -> jax.Array:
         check_vma=False,  # loops begin with what all devices share and go on with what is theirs
     )
     def bands(sites):
-        canvas = Canvas((band.height, band.width), k=k, cell=band.cell)
-        return search.find_candidates(_moved(sites, band, mesh, axis), canvas).ids
+        moved = _moved(sites, band, mesh, axis)
+        return exact.find_candidates(moved, band, implementation=backend).ids
 
-    return jax.lax.slice_in_dim(bands(sites), 0, (grid.rows, grid.columns)[axis], axis=axis)
+    cells = (canvas.grid.rows, canvas.grid.columns)[axis]
+    return jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _render(
-    grid: Grid, implementation: str | None, mesh: Mesh, sites: Sites, ids: jax.Array
-) -> jax.Array:
-    band, axis = _band(grid, mesh)
-    missing = mesh.size * (band.rows, band.columns)[axis] - ids.shape[axis]
-    ids = jnp.pad(ids, [(0, missing if i == axis else 0) for i in range(3)])
+@partial(jax.jit, static_argnums=(0, 1))
+def _render(backend: Backend, mesh: Mesh, sites: Sites, lists: Candidates) -> jax.Array:
+    band, axis = _band(lists.canvas, mesh)
+    cells = (band.grid.rows, band.grid.columns)[axis]
+    missing = mesh.size * cells - lists.ids.shape[axis]
+    ids = jnp.pad(lists.ids, [(0, missing if i == axis else 0) for i in range(3)])
     along = _along(mesh, axis)
 
     @partial(
@@ -132,33 +139,32 @@ def _render(
         check_vma=False,
     )
     def bands(sites, ids):
-        lists = Candidates(ids, jnp.int32(0), band.height, band.width, band.cell)
-        return draw(_moved(sites, band, mesh, axis), lists, implementation=implementation)
+        return draw(backend, _moved(sites, band, mesh, axis), new_lists(ids, band, sites))
 
-    return jax.lax.slice_in_dim(bands(sites, ids), 0, (grid.height, grid.width)[axis], axis=axis)
+    return jax.lax.slice_in_dim(bands(sites, ids), 0, lists.canvas.shape[axis], axis=axis)
 
 
-def _band(grid: Grid, mesh: Mesh) -> tuple[Grid, int]:
-    """The grid of one band, and the axis along which bands follow each other."""
+def _band(canvas: Canvas, mesh: Mesh) -> tuple[Canvas, int]:
+    """The canvas of one band, and the axis along which bands follow each other."""
     if mesh.axis_types != (AxisType.Auto,):
         raise ValueError(f"expected a mesh of one automatic axis (make_mesh), got {mesh}")
-    axis = int(grid.height > grid.width)  # bands keep the longer side whole
-    cells = (grid.rows, grid.columns)[axis]
+    axis = int(canvas.height > canvas.width)  # bands keep the longer side whole
+    cells = (canvas.grid.rows, canvas.grid.columns)[axis]
     if mesh.size > cells:
         raise ValueError(f"expected at most {cells} devices, one a row of cells, got {mesh.size}")
     if mesh.size == 1:
-        return grid, axis
-    side = -(-cells // mesh.size) * grid.cell
-    sides = {"width" if axis else "height": side}
-    return grid._replace(**sides), axis
+        return canvas, axis
+    side = -(-cells // mesh.size) * canvas.cell
+    shape = (canvas.height, side) if axis else (side, canvas.width)
+    return dataclasses.replace(canvas, shape=shape), axis
 
 
 def _along(mesh: Mesh, axis: int) -> PartitionSpec:
     return PartitionSpec(*[None] * axis, mesh.axis_names[0])
 
 
-def _moved(sites: Sites, band: Grid, mesh: Mesh, axis: int) -> Sites:
+def _moved(sites: Sites, band: Canvas, mesh: Mesh, axis: int) -> Sites:
     """The sites as seen from this device's band."""
-    first = jax.lax.axis_index(mesh.axis_names[0]) * (band.height, band.width)[axis]
+    first = jax.lax.axis_index(mesh.axis_names[0]) * band.shape[axis]
     shift = jnp.zeros(2).at[1 - axis].set(first.astype(jnp.float32))
     return sites.replace(position=sites.position - shift.astype(sites.position.dtype))

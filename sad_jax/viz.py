@@ -7,12 +7,17 @@ import io
 import os
 
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float, Int
 from PIL import Image
 
-from sad_jax.io import to_uint8, write_bytes
+from sad_jax.draw.api import owners
+from sad_jax.lists.candidates import Candidates
 from sad_jax.metrics import as_pair
-from sad_jax.render import owners
-from sad_jax.sites import Sites
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.sites import Sites
+from sad_jax.storage.atomic import write_bytes
+from sad_jax.storage.pictures import to_uint8
 
 # Viridis as a polynomial of degree 6, lowest power first (fit by Matt Zucker, public domain).
 _VIRIDIS = (
@@ -29,12 +34,14 @@ _FILM_RATE = 12  # frames a second
 _BORDER = 0.35  # brightness left on the border between two owners
 
 
-def diagram(sites: Sites, lists) -> np.ndarray:
+def diagram(
+    sites: Sites, lists: Candidates | Canvas | tuple[int, int]
+) -> Float[np.ndarray, "H W 3"]:
     """The diagram itself: every pixel in its owner's colour, with dark borders between owners.
 
     Args:
       sites: N sites of any number of channels.
-      lists: Candidates, or (H, W) in pixels.
+      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
 
     Returns:
       float32[H, W, 3] in [0, 1].
@@ -54,12 +61,14 @@ def diagram(sites: Sites, lists) -> np.ndarray:
     return np.where(border[..., None], np.float32(_BORDER) * flat, flat)
 
 
-def tau_map(sites: Sites, lists) -> np.ndarray:
+def tau_map(
+    sites: Sites, lists: Candidates | Canvas | tuple[int, int]
+) -> Float[np.ndarray, "H W 3"]:
     """log_tau of the owner of each pixel, dark (soft) to bright (sharp) over the middle 98 %.
 
     Args:
       sites: N sites.
-      lists: Candidates, or (H, W) in pixels.
+      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
 
     Returns:
       float32[H, W, 3] in [0, 1].
@@ -69,7 +78,9 @@ def tau_map(sites: Sites, lists) -> np.ndarray:
     return viridis((log_tau - low) / max(high - low, 1e-6))
 
 
-def error_map(image, target) -> np.ndarray:
+def error_map(
+    image: Float[ArrayLike, "H W C"], target: Float[ArrayLike, "H W C"]
+) -> Float[np.ndarray, "H W 3"]:
     """The error of each pixel (root mean square over channels), dark to bright.
 
     Args:
@@ -88,7 +99,7 @@ def error_map(image, target) -> np.ndarray:
     return viridis(error / max(np.percentile(error, 99.5), 1 / 255))
 
 
-def film_frame(image) -> Image.Image:
+def film_frame(image: Float[ArrayLike, "H W C"]) -> Image.Image:
     """One frame of a film, small enough that a film of many stays in memory.
 
     Args:
@@ -115,7 +126,7 @@ def write_film(path: str | os.PathLike, frames: list[Image.Image]) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def displayed(image) -> np.ndarray:
+def displayed(image: Float[ArrayLike, "*B C"]) -> Float[np.ndarray, "*B 3"]:
     """Any number of channels as RGB: fewer than three are gray, of more the first three count.
 
     Args:
@@ -134,7 +145,7 @@ def displayed(image) -> np.ndarray:
     return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
-def viridis(values) -> np.ndarray:
+def viridis(values: Float[ArrayLike, "*B"]) -> Float[np.ndarray, "*B 3"]:
     """The colours of a perceptually uniform map.
 
     Args:
@@ -154,5 +165,5 @@ def _viridis_table() -> np.ndarray:
     return np.clip(powers @ np.asarray(_VIRIDIS), 0.0, 1.0).astype(np.float32)
 
 
-def _owners(sites: Sites, lists) -> np.ndarray:
+def _owners(sites: Sites, lists) -> Int[np.ndarray, "H W"]:
     return np.asarray(owners(sites, lists))

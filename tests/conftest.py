@@ -1,19 +1,30 @@
 """What several tests share: random sites, and the model written out in float64 numpy."""
 
+import os
+import tempfile
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
+
+# All workers and subprocesses of a run share what they compile: in a folder that the run makes and
+# removes, or in one that is named beforehand. JAX reads these when it is imported.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    CACHE = tempfile.TemporaryDirectory(prefix="sad-jax-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sad_jax import score as formula
-from sad_jax.candidates import Candidates
-from sad_jax.losses import make_target
-from sad_jax.render_xla import render_plain
-from sad_jax.sites import Sites
+import sad_jax as sad
+from sad_jax.lists.candidates import Candidates, new_lists
+from sad_jax.model import score as formula
+from sad_jax.model.sites import Sites
+from sad_jax.model.tangent import chain
+from sad_jax.optimize.least_squares import make_target
 
 
 @pytest.fixture(scope="session")
@@ -82,27 +93,27 @@ class Reference:
     def render(self, sites: Sites, lists) -> np.ndarray:
         """The picture [H, W, C] from the lists of a ``Candidates``."""
         points, ids = self.pixels(lists)
-        weights = self.weights(sites, points, ids, max(lists.height, lists.width))
+        weights = self.weights(sites, points, ids, lists.canvas.size)
         colors = np.asarray(sites.color, np.float64)[ids]
-        return np.einsum("mk,mkc->mc", weights, colors).reshape(lists.height, lists.width, -1)
+        return np.einsum("mk,mkc->mc", weights, colors).reshape(*lists.canvas.shape, -1)
 
     def lists(self, sites: Sites, shape: tuple[int, int], k: int = 8, cell: int = 1) -> Candidates:
         """The exact lists: of all sites the K of least score at a cell's centre, ties by id."""
         scores = self.scores(sites, self.centers(shape, cell), max(shape))
         ids = np.argsort(scores, axis=1, kind="stable")[:, :k].astype(np.int32)
         ids = jnp.asarray(ids.reshape(-(-shape[0] // cell), -(-shape[1] // cell), -1))
-        return Candidates(ids, jnp.int32(0), *shape, cell)
+        return new_lists(ids, sad.Canvas(shape, k=k, cell=cell), sites)
 
     def pixels(self, lists) -> tuple[np.ndarray, np.ndarray]:
         """Centres [M, 2] of all pixels and the lists [M, K] of their cells."""
-        points = self.centers((lists.height, lists.width))
-        column, row = (points // lists.cell).astype(int).T
+        points = self.centers(lists.canvas.shape)
+        column, row = (points // lists.canvas.cell).astype(int).T
         return points, np.asarray(lists.ids)[row, column]
 
     def check_exact(self, sites: Sites, lists) -> None:
         """Asserts that every list holds the K least scores in order, as far as float32 can tell."""
-        size = max(lists.height, lists.width)
-        points = self.centers((lists.height, lists.width), lists.cell)
+        size = lists.canvas.size
+        points = self.centers(lists.canvas.shape, lists.canvas.cell)
         scores = self.scores(sites, points, size)
         room = self.rounding(sites, points, size)
         found = np.asarray(lists.ids).reshape(len(points), -1)
@@ -133,7 +144,7 @@ class Problem:
         sites = make_sites(6, channels, shape)
         self.sites = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), sites)
         self.lists = reference.lists(self.sites, shape, 4, cell)
-        self.grid, self.ids = self.lists.grid, self.lists.ids
+        self.grid = self.lists.grid
         self.image = rng.uniform(size=(*shape, channels)).astype(dtype)
         weight = rng.uniform(0, 2, shape) * (rng.uniform(size=shape) > 0.3)
         self.weight = (weight if weighted else np.ones(shape)).astype(dtype)
@@ -141,14 +152,14 @@ class Problem:
 
     @property
     def arguments(self):
-        """Grid, sites, lists and target, as the sums over pixels take them."""
+        """Sites, lists and target, as the sums over pixels take them."""
         weight = jnp.asarray(self.weight) if self.weighted else None
         target = make_target(self.grid, jnp.asarray(self.image), weight)
-        return self.grid, self.sites, self.ids, target
+        return self.sites, self.lists, target
 
     def loss(self, sites: Sites) -> jax.Array:
         """Squared errors summed over channels and averaged over all pixels."""
-        error = render_plain(self.grid, sites, self.ids) - self.image
+        error = sad.render(sites, self.lists, implementation="xla") - self.image
         return jnp.sum(self.weight[..., None] * error**2) / self.weight.size
 
     @cached_property
@@ -162,7 +173,7 @@ class Problem:
         x, y, log_tau, radius, theta, a, *color = parameters
         direction = jnp.stack([jnp.cos(theta), jnp.sin(theta)], -1)
         sites = Sites(jnp.stack([x, y], -1), log_tau, radius, jnp.stack(color, -1), direction, a)
-        return render_plain(self.grid, sites, self.ids)
+        return sad.render(sites, self.lists, implementation="xla")
 
     @cached_property
     def jacobian(self) -> np.ndarray:
@@ -173,7 +184,7 @@ class Problem:
     @cached_property
     def chain(self) -> np.ndarray:
         rows = lambda sites: formula.site_rows(sites, self.grid.size)  # noqa: E731
-        return np.asarray(jax.jit(lambda s: formula.chain(rows(s), self.grid.size))(self.sites))
+        return np.asarray(jax.jit(lambda s: chain(rows(s), self.grid.size))(self.sites))
 
     @cached_property
     def phi_jacobian(self) -> np.ndarray:

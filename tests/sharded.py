@@ -41,7 +41,7 @@ def run(canvas: str, find, draw) -> dict[str, np.ndarray]:
     optimizer = optax.sgd(1.0)  # a step shows the gradient
     loss = lambda picture: jnp.sum((picture - image) ** 2) / 100  # noqa: E731
     step = sad.make_step(loss, optimizer, draw=draw)
-    state = sad.State(sites, lists, optimizer.init(sites), jnp.int32(0))
+    state = sad.make_state(sites, sad.Canvas(shape, cell=cell), optimizer).replace(lists=lists)
     for i in range(2):
         state, found[f"loss {i}"] = step(state)
         found |= {f"{name} {i}": leaf for name, leaf in vars(state.sites).items()}

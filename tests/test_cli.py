@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import sad_jax
+import sad_jax as sad
 from sad_jax import cli
-from sad_jax.canvas import Canvas
-from sad_jax.codec import encode
-from sad_jax.files import load, save
-from sad_jax.io import read_image, write_image
+from sad_jax.commands import folder as folder_command
+from sad_jax.commands.bar import Bar
 from sad_jax.metrics import psnr
-from sad_jax.render import render
-from sad_jax.search import find_candidates
-from sad_jax.sites import resize
 
 FIT_KEYS = (
     "psnr ssim sites bytes bpp nominal_bpp seconds compile_seconds steps width height seed recipe "
@@ -41,13 +36,13 @@ def work(tmp_path, monkeypatch):
 def photo() -> str:
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     image = np.stack([x / WIDTH, y / HEIGHT, (x > 12) * 0.8], -1)
-    write_image("photo.png", image)
+    sad.write_image("photo.png", image)
     return "photo.png"
 
 
 @pytest.fixture
 def file(make_sites) -> str:
-    save("a.sad", make_sites(9), Canvas((12, 16), k=5, cell=2))
+    sad.save("a.sad", make_sites(9), sad.Canvas((12, 16), k=5, cell=2))
     return "a.sad"
 
 
@@ -84,8 +79,8 @@ def test_fit_writes_the_file_and_its_pictures(photo, capsys):
     folder = Path("new/folder")
     assert {"photo.sad", *PICTURES} <= set(os.listdir(folder))
 
-    sites, canvas = load(folder / "photo.sad")
-    assert canvas == (HEIGHT, WIDTH)
+    sites, canvas = sad.load(folder / "photo.sad")
+    assert canvas.shape == (HEIGHT, WIDTH)
     assert found["sites"] == sites.num_sites <= 20
     assert found["bytes"] == os.path.getsize(folder / "photo.sad")
     assert found["bpp"] == pytest.approx(8 * found["bytes"] / (HEIGHT * WIDTH))
@@ -99,12 +94,12 @@ def test_fit_writes_the_file_and_its_pictures(photo, capsys):
     assert found["recipe"] == "fast"
     assert {"sad-jax", "jax", "python"} <= set(found["versions"])
 
-    drawn = np.clip(render(sites, find_candidates(sites, canvas)), 0, 1)
-    assert found["psnr"] == pytest.approx(psnr(drawn, read_image(photo)), abs=1e-4)
+    drawn = np.clip(sad.render(sites, sad.find_candidates(sites, canvas)), 0, 1)
+    assert found["psnr"] == pytest.approx(psnr(drawn, sad.read_image(photo)), abs=1e-4)
     assert found["ssim"] is not None
-    np.testing.assert_allclose(read_image(folder / "photo.png"), drawn, atol=0.51 / 255)
+    np.testing.assert_allclose(sad.read_image(folder / "photo.png"), drawn, atol=0.51 / 255)
     for name in PICTURES:
-        assert read_image(folder / name).shape == (HEIGHT, WIDTH, 3)
+        assert sad.read_image(folder / name).shape == (HEIGHT, WIDTH, 3)
 
 
 def test_fit_is_reproducible_and_render_agrees(photo):
@@ -125,9 +120,9 @@ def test_paper_recipe_on_a_small_picture_of_many_channels():
     assert run("fit", "photo.npy", "--bpp", 24, *words) == 0
     found = figures()
     assert (found["recipe"], found["sites"], found["ssim"]) == ("paper", 9, None)
-    sites, canvas = load("out/photo.sad")
+    sites, canvas = sad.load("out/photo.sad")
     assert (sites.channels, canvas.k, canvas.cell) == (7, 6, 2)
-    assert read_image("out/photo.png").shape == (6, 8, 3)
+    assert sad.read_image("out/photo.png").shape == (6, 8, 3)
 
 
 def test_time_budget(photo):
@@ -138,12 +133,12 @@ def test_time_budget(photo):
 def test_mask_and_film(photo):
     mask = np.zeros((HEIGHT, WIDTH))
     mask[:, :12] = 1
-    write_image("mask.png", mask)
+    sad.write_image("mask.png", mask)
     assert fit("--mask", "mask.png", "--video") == 0
     with Image.open("out/photo.gif") as film:
         assert film.size == (WIDTH, HEIGHT)
-    drawn = read_image("out/photo.png")
-    target = read_image(photo)
+    drawn = sad.read_image("out/photo.png")
+    target = sad.read_image(photo)
     assert psnr(drawn[:, :12], target[:, :12]) > psnr(drawn[:, 12:], target[:, 12:])
 
 
@@ -153,7 +148,7 @@ def test_an_interrupted_fit_leaves_its_best_and_resumes(photo, capsys, monkeypat
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli._Progress, "__call__", interrupt)
+        patch.setattr(Bar, "__call__", interrupt)
         assert fit("--json", "f.json") == 130
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -167,9 +162,9 @@ def test_an_interrupted_fit_leaves_its_best_and_resumes(photo, capsys, monkeypat
 
 def test_render_at_the_stored_size(file):
     assert run("render", file, "--json", "f.json") == 0
-    sites, canvas = load(file)
+    sites, canvas = sad.load(file)
     np.testing.assert_allclose(
-        read_image("a_render.png"), np.clip(render(sites, canvas), 0, 1), atol=0.51 / 255
+        sad.read_image("a_render.png"), np.clip(sad.render(sites, canvas), 0, 1), atol=0.51 / 255
     )
     found = figures()
     assert list(found) == ["width", "height", "sites", "seconds"]
@@ -181,7 +176,7 @@ def test_render_at_the_stored_size(file):
 )
 def test_render_at_another_size(file, words, shape):
     assert run("render", file, *words, "--out", "sub/b.png", "--json", "f.json") == 0
-    assert read_image("sub/b.png").shape == (*shape, 3)
+    assert sad.read_image("sub/b.png").shape == (*shape, 3)
     assert (figures()["height"], figures()["width"]) == shape
 
 
@@ -194,11 +189,11 @@ def test_scaled_renders_show_the_same_picture(file):
 
 def test_official_resize(file):
     words = ("--scale", 2, "--keep-radius", "--out", "b.npy")
-    sites, canvas = load(file)
-    wide = Canvas((24, 32), k=canvas.k, cell=canvas.cell)
-    sites = resize(sites, canvas, wide, scale_radius=False)
+    sites, canvas = sad.load(file)
+    wide = sad.Canvas((24, 32), k=canvas.k, cell=canvas.cell)
+    sites = sad.resize(sites, canvas, wide, scale_radius=False)
     assert run("render", file, *words) == 0
-    expected = np.clip(render(sites, wide), 0, 1)
+    expected = np.clip(sad.render(sites, wide), 0, 1)
     np.testing.assert_allclose(np.load("b.npy"), expected, atol=1e-6)
 
 
@@ -208,7 +203,7 @@ def test_the_eight_sites_render_as_the_official_program_does(data):
     command = ("render", data / "eight_sites.txt", "--target", target, "--json", "f.json")
     for lists in ("exact", "propagated"):
         assert run(*command, "--out", "b.npy", "--lists", lists) == 0
-        official = np.rint(255 * read_image(target)[..., :3])
+        official = np.rint(255 * sad.read_image(target)[..., :3])
         np.testing.assert_array_equal(np.floor(255 * np.load("b.npy")), official)
         assert figures()["psnr"] > 50
         assert figures()["ssim"] > 0.99
@@ -234,17 +229,17 @@ def test_convert_in_a_circle(file, capsys):
     for source, target in ((file, "a.txt"), ("a.txt", "a.json"), ("a.json", "b.sad")):
         assert run("convert", source, target) == 0
     assert capsys.readouterr().err.count("K = 5") == 1
-    a, b = load(file)[0], load("b.sad")[0]
+    a, b = sad.load(file)[0], sad.load("b.sad")[0]
     for name in vars(a):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
 
 
 def test_bad_photographs(capsys):
-    write_image("thin.png", np.zeros((1, 9)))
+    sad.write_image("thin.png", np.zeros((1, 9)))
     np.save("nan.npy", np.full((4, 4), np.nan))
     Path("empty.png").touch()
     Path("text.png").write_text("no picture")
-    write_image("whole.png", np.random.default_rng(0).random((40, 40, 3)))
+    sad.write_image("whole.png", np.random.default_rng(0).random((40, 40, 3)))
     Path("half.png").write_bytes(Path("whole.png").read_bytes()[:2000])
     Path("folder.png").mkdir()
     bad = {
@@ -261,7 +256,7 @@ def test_bad_photographs(capsys):
 
 
 def test_bad_files(capsys, make_sites):
-    data = encode(make_sites(9), (12, 16))
+    data = sad.encode(make_sites(9), (12, 16))
     Path("cut.sad").write_bytes(data[:-3])
     Path("altered.sad").write_bytes(data[:50] + b"!" + data[51:])
     Path("empty.sad").touch()
@@ -315,8 +310,8 @@ def test_bad_files(capsys, make_sites):
     ],
 )
 def test_bad_arguments(photo, file, make_sites, capsys, words, expected):
-    write_image("small.png", np.ones((5, 6)))
-    save("gray.sad", make_sites(4, 1), (12, 16))
+    sad.write_image("small.png", np.ones((5, 6)))
+    sad.save("gray.sad", make_sites(4, 1), (12, 16))
     assert_refused(capsys, *words, expected=expected)
 
 
@@ -336,7 +331,7 @@ def test_ctrl_c_ends_in_one_line(file, capsys, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sad_jax.files.load", interrupt)
+    monkeypatch.setattr("sad_jax.storage.files.load", interrupt)
     assert run("info", file) == 130
     assert capsys.readouterr().err == "sad-jax: interrupted\n"
 
@@ -344,7 +339,7 @@ def test_ctrl_c_ends_in_one_line(file, capsys, monkeypatch):
 def test_as_a_program(work, file):
     """Help, an error, and twice a picture: the second time from the compile cache, quietly."""
     environment = os.environ | {
-        "PYTHONPATH": str(Path(sad_jax.__file__).parents[1]),
+        "PYTHONPATH": str(Path(sad.__file__).parents[1]),
         "SAD_JAX_CACHE": str(work / "cache"),
     }
 
@@ -368,9 +363,9 @@ def test_as_a_program(work, file):
 def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "album"
     folder.mkdir()
-    image = read_image(photo)
+    image = sad.read_image(photo)
     for name in ("a.png", "c.npy", "b.jpg"):
-        write_image(folder / name, image)
+        sad.write_image(folder / name, image)
     (folder / "bad.png").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("not a picture, left alone")
     words = ("fit", folder, "--sites", 20, "--steps", 20, "--json", "all.json")
@@ -388,13 +383,15 @@ def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys
     for name in ("a", "b", "c"):
         own = json.loads(Path(f"out/{name}.json").read_text())
         assert own.keys() == set(FIT_KEYS.split())
-        found = np.clip(np.asarray(render(*load(f"out/{name}.sad"))), 0, 1)
+        found = np.clip(np.asarray(sad.render(*sad.load(f"out/{name}.sad"))), 0, 1)
         source = next(folder.glob(f"{name}.*"))
-        assert own["psnr"] == pytest.approx(psnr(found, read_image(source)), abs=1e-3)
+        assert own["psnr"] == pytest.approx(psnr(found, sad.read_image(source)), abs=1e-3)
     mean = np.mean([rows[f"{n}"]["psnr"] for n in ("a.png", "b.jpg", "c.npy")])
     assert table[5].split()[1] == f"{mean:.2f}"
 
-    monkeypatch.setattr(cli, "_fit_photo", None)  # would fail if anything was fitted again
+    monkeypatch.setattr(
+        folder_command, "fit_photo", None
+    )  # would fail if anything was fitted again
     (folder / "bad.png").unlink()
     assert run(*words) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 fitted"
@@ -404,7 +401,7 @@ def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, caps
     folder = tmp_path / "album"
     folder.mkdir()
     for name in ("a.png", "b.png"):
-        write_image(folder / name, read_image(photo))
+        sad.write_image(folder / name, sad.read_image(photo))
     words = ("fit", folder, "--sites", 20, "--steps", 20)
     calls = []
 
@@ -414,7 +411,7 @@ def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, caps
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli._Progress, "__call__", interrupt)
+        patch.setattr(Bar, "__call__", interrupt)
         assert run(*words) == 130
     out, err = capsys.readouterr()
     assert "--resume" in err
@@ -435,13 +432,13 @@ def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, caps
 def test_folders_that_do_not_fit_are_refused(photo, tmp_path, capsys, words, expected):
     (tmp_path / "album").mkdir()
     if words:
-        write_image("album/a.png", read_image(photo))
+        sad.write_image("album/a.png", sad.read_image(photo))
     assert_refused(capsys, "fit", "album", *words, expected=expected)
 
 
 def test_two_pictures_of_one_name_do_not_overwrite_each_other(photo, tmp_path, capsys):
     (tmp_path / "album").mkdir()
     for name in ("a.npy", "a.png"):
-        write_image(f"album/{name}", read_image(photo))
+        sad.write_image(f"album/{name}", sad.read_image(photo))
     assert run("fit", "album", "--sites", 20, "--steps", 2) == 2
     assert "expected names that differ before the dot, got also a.npy" in capsys.readouterr().err

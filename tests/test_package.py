@@ -1,4 +1,4 @@
-"""Importing the package touches no device and changes no setting."""
+"""What importing costs and touches, and what decoding needs."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ import pytest
 import sad_jax
 
 
-def run(program: str) -> str:
-    command = [sys.executable, "-W", "error", "-c", program]
+def run(program: str, *options: str) -> str:
+    command = [sys.executable, "-W", "error", *options, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -27,18 +27,41 @@ def test_importing_starts_no_backend_and_changes_no_setting(module):
     )
 
 
+def test_importing_every_name_starts_no_backend():
+    run(
+        "import sad_jax\n"
+        "for name in sad_jax.__all__:\n"
+        "    getattr(sad_jax, name)\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge._backends, xla_bridge._backends\n"
+    )
+
+
+@pytest.mark.parametrize("module", ["sad_jax", "sad_jax.cli"])
+def test_names_are_imported_at_their_first_use(module):
+    heavy = "('jax', 'numpy', 'optax', 'flax', 'PIL')"
+    run(f"import sys, {module}\nassert not [m for m in {heavy} if m in sys.modules]\n")
+
+
 def test_everything_in_all_is_there():
     for name in sad_jax.__all__:
         assert getattr(sad_jax, name).__doc__, name
     assert sorted(sad_jax.__all__) == sad_jax.__all__
+    assert set(sad_jax.__all__) <= set(dir(sad_jax))
+    with pytest.raises(AttributeError, match="nothing"):
+        sad_jax.nothing  # noqa: B018
 
 
-def test_the_renderer_knows_nothing_of_the_optimiser():
-    """Decoding needs neither optax nor the fit."""
+def test_decoding_needs_no_optimiser(tmp_path, make_sites):
+    """A decoder imports neither optax, nor flax's training parts, nor our own fit."""
+    path = tmp_path / "a.sad"
+    sad_jax.save(path, make_sites(5), (6, 9))
     out = run(
-        "import sys\n"
-        "import sad_jax.render\n"
-        "from sad_jax.render import render\n"
-        "print(render.__module__)\n"
+        "import sys, sad_jax as sad\n"
+        f"sites, canvas = sad.load({str(path)!r})\n"
+        "print(sad.render(sites, canvas).shape)\n"
+        "unwanted = ('optax', 'flax.training', 'flax.nnx', 'orbax', 'kernels_pallas')\n"
+        "unwanted += ('sad_jax.optimize', 'sad_jax.fitting')\n"
+        "assert not [m for m in unwanted if m in sys.modules], sys.modules.keys()\n"
     )
-    assert out.strip() == "sad_jax.render"
+    assert out.strip() == "(6, 9, 3)"

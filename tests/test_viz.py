@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from sad_jax.canvas import Canvas
-from sad_jax.render import owners
-from sad_jax.search import find_candidates
+from sad_jax.draw.api import owners
+from sad_jax.lists.exact import find_candidates
+from sad_jax.model.canvas import Canvas
 from sad_jax.viz import diagram, displayed, error_map, film_frame, tau_map, viridis, write_film
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,7 @@ import numpy as np
 import optax
 
 import sad_jax as sad
-from experiments.machine import machine
-from sad_jax.io import read_image, write_bytes, write_image
+from experiments.machine import write_report
 from sad_jax.metrics import psnr, ssim
 
 STEPS = 300  # of Adam, for SAD and for pixels
@@ -83,7 +81,7 @@ class Settings:
 def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
     """A square of a photograph, float32[side, side, C]; ``corner`` is (x, y)."""
     x, y = corner
-    image = read_image(photo)
+    image = sad.read_image(photo)
     if image.shape[0] < y + side or image.shape[1] < x + side:
         raise ValueError(f"expected a photo of {x + side}x{y + side} pixels, got {image.shape}")
     return image[y : y + side, x : x + side, :3]
@@ -105,13 +103,13 @@ def adam(steps: int) -> dict:
     return {"steps": steps, "optimizer": sad.adam(rate)}
 
 
-def newton(steps: int) -> dict:
+def gauss_newton(steps: int) -> dict:
     """Gauss-Newton, as options of ``sad.minimize``."""
     damping = optax.exponential_decay(DAMPING[0], steps, DAMPING[1] / DAMPING[0])
-    return {"steps": steps, "optimizer": sad.newton(damping), "refresh_every": 1}
+    return {"steps": steps, "optimizer": sad.gauss_newton(damping), "refresh_every": 1}
 
 
-SOLVERS = {"adam": adam(STEPS), "newton": newton(NEWTON_STEPS)}
+SOLVERS = {"adam": adam(STEPS), "gauss_newton": gauss_newton(NEWTON_STEPS)}
 
 
 def run_sad(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
@@ -276,11 +274,9 @@ def run(
                 "| {parameters} | {seconds:.1f} |".format(spread=spread, **rows[-1]),
                 flush=True,
             )
-    if args.json:
-        report = machine() | dataclasses.asdict(settings) | {"seeds": list(args.seeds)}
-        write_bytes(args.json, json.dumps(report | {"rows": rows}, indent=1).encode())
+    write_report(args.json, **dataclasses.asdict(settings), seeds=list(args.seeds), rows=rows)
     if args.montage:
-        write_image(args.montage, np.concatenate([_strip(row) for row in montage]))
+        sad.write_image(args.montage, np.concatenate([_strip(row) for row in montage]))
 
 
 def _strip(pictures: list[Picture]) -> np.ndarray:

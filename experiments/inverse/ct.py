@@ -25,7 +25,7 @@ VIEWS = 30
 PHOTONS = 1e4  # a detector bin, before the object
 ABSORPTION = 0.03  # per pixel, of a value of one
 PIXEL = float(np.sqrt(0.5))  # side of a pixel in detector bins, scico's default
-SETTINGS = Settings(sites=200, tv=30.0, tv_sites=200, tv_solver="newton")
+SETTINGS = Settings(sites=200, tv=30.0, tv_sites=200, tv_solver="gauss_newton")
 
 
 @cache

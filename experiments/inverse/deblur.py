@@ -23,7 +23,7 @@ SIGMA = 2.0  # of the PSF, in pixels
 NOISE = 0.02  # standard deviation
 BALANCE = 0.03  # of Wiener
 ITERATIONS = 25  # of Richardson-Lucy
-SETTINGS = Settings(sites=600, tv=1.5e-3, tv_sites=1200, tv_solver="newton")
+SETTINGS = Settings(sites=600, tv=1.5e-3, tv_sites=1200, tv_solver="gauss_newton")
 
 
 def point_spread() -> np.ndarray:

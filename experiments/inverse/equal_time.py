@@ -9,20 +9,22 @@ seconds are those of the processor.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from functools import partial
 
 from experiments.inverse import common, ct, deblur
-from experiments.machine import machine
-from sad_jax.io import write_bytes
+from experiments.machine import write_report
 
 PHOTO = "tests/data/kodim23_half.png"
 PROBLEMS = {
     "CT": (partial(ct.make, ct.ellipses), ct.SETTINGS),
     "deblurring": (partial(deblur.make, PHOTO), deblur.SETTINGS),
 }
-RUNS = (("Adam", common.adam, 300), ("Adam", common.adam, 600), ("Gauss-Newton", common.newton, 60))
+RUNS = (
+    ("Adam", common.adam, 300),
+    ("Adam", common.adam, 600),
+    ("Gauss-Newton", common.gauss_newton, 60),
+)
 WARM = 13  # steps that compile everything
 
 
@@ -49,8 +51,7 @@ def main() -> None:
                 "| {psnr:.2f} |".format(**row),
                 flush=True,
             )
-    if args.json:
-        write_bytes(args.json, json.dumps(machine() | {"rows": rows}, indent=1).encode())
+    write_report(args.json, rows=rows)
 
 
 if __name__ == "__main__":

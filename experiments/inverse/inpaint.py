@@ -23,7 +23,7 @@ SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
-SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="newton")
+SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="gauss_newton")
 
 
 def scattered(key: jax.Array) -> jax.Array:

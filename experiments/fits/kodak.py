@@ -1,0 +1,72 @@
+"""Fits of photographs: PSNR in the loop and of the file, SSIM and seconds, for both recipes.
+
+    python -m experiments.fits.kodak PHOTO [PHOTO ...] --sites 12500 1536 --recipe fast paper
+        [--half] [--json FILE]
+
+Every figure but "in the loop" is of the picture decoded from the file's bytes. ``--half`` averages
+2 x 2 pixels first. The file is rewritten after every fit and fits that it holds are skipped, so a
+run can be interrupted and gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import jax
+import numpy as np
+
+import sad_jax as sad
+from experiments.machine import read_rows, write_report
+
+COLUMNS = ("photo", "recipe", "sites", "loop_psnr", "psnr", "ssim", "seconds", "compile_seconds")
+
+
+def half(image: np.ndarray) -> np.ndarray:
+    """Averages 2 x 2 pixels and rounds to 8 bits, as a stored picture would be."""
+    height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
+    parts = image[:height, :width].reshape(height // 2, 2, width // 2, 2, -1)
+    return np.round(255 * parts.mean((1, 3))) / 255
+
+
+def fit(photo: str, recipe: str, sites: int, args: argparse.Namespace) -> dict:
+    """The figures of one fit, and its PSNR in the loop against time."""
+    image = sad.read_image(photo)
+    config = sad.FitConfig(num_sites=sites, recipe=recipe)
+    result = sad.fit(half(image) if args.half else image, config, key=jax.random.key(0))
+    named = {name: getattr(result, name) for name in COLUMNS[3:]}
+    row = {"photo": Path(photo).stem, "recipe": recipe, "sites": sites, "half": args.half}
+    curve = {name: result.history[name] for name in ("seconds", "psnr")}
+    return row | named | {"bytes": len(result.data), "steps": result.steps, "curve": curve}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="+")
+    parser.add_argument("--sites", type=int, nargs="+", default=[12_500])
+    parser.add_argument("--recipe", nargs="+", default=["fast"])
+    parser.add_argument("--half", action="store_true")
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    rows = read_rows(args.json)
+    done = {(row["photo"], row["recipe"], row["sites"]) for row in rows}
+    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    for row in rows:
+        show(row)
+    for photo in args.photos:
+        for recipe in args.recipe:
+            for sites in args.sites:
+                if (Path(photo).stem, recipe, sites) in done:
+                    continue
+                rows.append(fit(photo, recipe, sites, args))
+                show(rows[-1])
+                write_report(args.json, rows=rows)
+
+
+def show(row: dict) -> None:
+    values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in map(row.get, COLUMNS)]
+    print("| " + " | ".join(values) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Everything that wants a GPU, in one command: equality, timings, fits.
+
+    python -m experiments.gpu.suite [PHOTO ...] [--sites N] [--seconds S] [--json FILE] [--small]
+
+1. Each way to run a pass against plain XLA: relative error of values and gradients.
+2. Each pass: milliseconds, and the share of the copy bandwidth measured in the same run, by the
+   bytes that it must at least move; and how many times as long it takes gathered outside, and with
+   slot sums and atomic additions.
+3. Steps of both recipes; turning the lists around; propagation; the exact search.
+4. Fits of the photographs at 50,000 sites with both recipes: PSNR of the file, PSNR against time.
+
+Without a photograph it takes the one in ``tests/data``. ``--small`` is for a CPU: interpreted
+kernels, a corner of the picture, few sites and steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+import sad_jax as sad
+from experiments.gpu.predict import PASSES, Size
+from experiments.machine import write_report
+from experiments.speed.passes import Bench, milliseconds
+from kernels_pallas import Launch
+from sad_jax.backend import Backend, resolve
+
+PHOTO = "tests/data/kodim23_half.png"
+KERNELS = "pallas"  # the way that the others are compared with
+
+
+def ways_of(launch: Launch) -> dict[str, Backend]:
+    """All ways to run a pass, by name."""
+    return {
+        "xla": Backend("xla_vjp"),
+        KERNELS: Backend("pallas", launch),
+        "pallas, gathered outside": Backend("pallas", replace(launch, gather="outside")),
+        "pallas, atomic additions": Backend("pallas", launch, deterministic=False),
+    }
+
+
+def copy_bandwidth(megabytes: int) -> float:
+    """Bytes a second of a copy, read and written."""
+    array = jnp.zeros(megabytes * 2**18, jnp.float32)
+    return 2 * array.nbytes / milliseconds(jax.jit(lambda a: a + 1), array) * 1e3
+
+
+def relative_error(found, expected) -> float:
+    """The largest of all arrays, each by its norm."""
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    return max(
+        float(jnp.linalg.norm(a - b) / jnp.maximum(jnp.linalg.norm(b), 1e-20)) for a, b in pairs
+    )
+
+
+def measure(photo: jax.Array, sites: int, small: bool) -> dict:
+    """Parts 1 to 3."""
+    name = "pallas_interpret" if small else "pallas"
+    ways = ways_of(resolve(name, photo, k=8).launch)  # or it says why there are no kernels here
+    bandwidth, repeats = copy_bandwidth(16 if small else 1024), 2 if small else 20
+    plain = Bench(photo, sites, ways["xla"])
+    size = Size(plain.canvas.pixels, plain.lists.k, sites)
+    expected = {name: function(plain.sites) for name, function in plain.passes().items()}
+    rows, steps = [], []
+    for way, backend in ways.items():
+        bench = plain if way == "xla" else Bench(photo, sites, backend)
+        for name, function in bench.passes().items():
+            error = relative_error(function(bench.sites), expected[name])
+            spent = milliseconds(function, bench.sites, repeats=repeats)
+            moved = size.least_bytes(PASSES[name], backend.wants_transposed_lists)
+            share = moved / (spent / 1e3) / bandwidth
+            rows.append(
+                {"way": way, "name": name, "milliseconds": spent, "relative_error": error}
+                | {"least_megabytes": moved / 1e6, "share_of_copy_bandwidth": share}
+            )
+            print(f"{spent:10.3f} ms {share:7.1%} {error:9.1e}  {name}, {way}", flush=True)
+        for name, (function, count) in bench.steps().items():
+            spent = milliseconds(function, repeats=repeats) / count
+            steps.append({"way": way, "name": name, "milliseconds": spent})
+            print(f"{spent:10.3f} ms {'':18} {name}, {way}", flush=True)
+    return {
+        "copy_bytes_per_second": bandwidth,
+        "passes": rows,
+        "steps": steps,
+        "times_pallas": {way: ratios([*rows, *steps], way) for way in ways if way != KERNELS},
+    }
+
+
+def ratios(rows: list[dict], way: str) -> dict[str, float]:
+    """How many times as long as by the kernels as they are everything takes some other way."""
+    spent = {(row["way"], row["name"]): row["milliseconds"] for row in rows}
+    names = [name for other, name in spent if other == way]
+    return {name: spent[way, name] / spent[KERNELS, name] for name in names}
+
+
+def fits(photos: list[str], sites: int, small: bool, seconds: float) -> list[dict]:
+    """Part 4; a photograph whose turn comes after so many seconds is left out, and named."""
+    rows, begin = [], time.monotonic()
+    for path in photos:
+        for recipe in ("fast", "paper"):
+            row: dict = {"photo": Path(path).stem, "recipe": recipe, "sites": sites}
+            if time.monotonic() - begin > seconds:
+                rows.append(row | {"left_out": "no time"})
+                continue
+            photo = part_of(path, small)
+            config = sad.FitConfig(num_sites=sites, recipe=recipe, steps=4 if small else None)
+            result = sad.fit(photo, config, key=jax.random.key(0))
+            curve = {name: result.history[name] for name in ("seconds", "psnr")}
+            row |= {name: getattr(result, name) for name in ("psnr", "ssim", "seconds", "steps")}
+            row |= {"compile_seconds": result.compile_seconds, "curve": curve}
+            rows.append(row | {"implementation": result.implementation})
+            print(f"{row['psnr']:10.2f} dB {row['seconds']:8.2f} s  {path}, {recipe}", flush=True)
+    return rows
+
+
+def part_of(path: str, small: bool) -> jax.Array:
+    """The photograph, or a corner of it."""
+    photo = jnp.asarray(sad.read_image(path))
+    return photo[:32, :48] if small else photo
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="*", default=[PHOTO])
+    parser.add_argument("--json")
+    parser.add_argument("--sites", type=int, default=50_000)
+    parser.add_argument("--seconds", type=float, default=300, help="for the fits, all together")
+    parser.add_argument("--small", action="store_true")
+    args = parser.parse_args()
+    sites = 100 if args.small else args.sites
+    report = measure(part_of(args.photos[0], args.small), sites, args.small)
+    report["fits"] = fits(args.photos, sites, args.small, args.seconds)
+    for row in (*report["passes"], *report["steps"]):
+        print(f"| {row['name']} | {row['way']} | {row['milliseconds']:.3f} ms |")
+    for way, found in report["times_pallas"].items():
+        print(f"{way}, over pallas:", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
+    write_report(args.json, **report)
+
+
+if __name__ == "__main__":
+    main()

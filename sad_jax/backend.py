@@ -1,0 +1,171 @@
+"""Backend: which engine runs the passes over a picture.
+
+Public functions take ``implementation=``; they resolve it once to a ``Backend`` and hand that down.
+Nothing else imports the kernels.
+
+| implementation | runs on | reverse mode | forward mode, Hessians | float64 |
+|---|---|---|---|---|
+| "xla" | anything | JAX's own | yes | yes |
+| "xla_vjp" | anything | hand-written | forward over reverse only | yes |
+| "pallas" | CUDA GPU | hand-written | no | no |
+| "pallas_interpret" | anything, for tests of the kernels | hand-written | no | yes |
+
+A named implementation runs or raises. ``None`` chooses by where the arrays are: the kernels where
+they lie on a GPU that can run them, else "xla_vjp". Within ``jit`` and other transformations that
+is known only when a program is lowered. There, on a machine with such a GPU, both are traced and
+``jax.lax.platform_dependent`` keeps one for each platform; on other machines it is "xla_vjp".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+if TYPE_CHECKING:
+    from kernels_pallas import Launch
+
+NAMES = ("xla", "xla_vjp", "pallas", "pallas_interpret")
+LEAST_CAPABILITY = 8.0  # of a CUDA GPU
+
+
+@dataclasses.dataclass(frozen=True)
+class Backend:
+    """An engine for the passes over a picture, and how it runs them.
+
+    Attributes:
+      name: "xla", "xla_vjp" or "pallas", as in this module's head; or "by_platform", which keeps
+        the kernels where a program is lowered for CUDA and plain XLA elsewhere.
+      launch: how kernels are launched; None where none are.
+      deterministic: kernels sum for the sites in a fixed order, the same bits every time, at the
+        cost of a sort of the lists; if not, by atomic additions.
+    """
+
+    name: str
+    launch: Launch | None = None
+    deterministic: bool = True
+
+    @property
+    def engine(self) -> str:
+        """What its passes run on: "xla" or "pallas"."""
+        return "pallas" if self.name == "pallas" else "xla"
+
+    @property
+    def wants_transposed_lists(self) -> bool:
+        """Whether sums for the sites go from each site to its cells."""
+        return self.name == "pallas" and self.deterministic
+
+    def run(self, plain: Callable, kernel: Callable, *operands) -> Any:
+        """A pass: ``plain(*operands)``, or ``kernel(kernels_pallas, launch, *operands)``.
+
+        Both return arrays of the same shapes.
+        """
+        if self.launch is None:
+            return plain(*operands)
+        import kernels_pallas
+
+        def launched(*operands):
+            return kernel(kernels_pallas, self.launch, *operands)
+
+        if self.name == "by_platform":
+            return jax.lax.platform_dependent(*operands, cuda=launched, default=plain)
+        return launched(*operands)
+
+
+def resolve(
+    implementation: str | Backend | None,
+    arrays: Any,
+    *,
+    k: int,
+    deterministic: bool = True,
+    platform: str | None = None,
+) -> Backend:
+    """The backend for lists of K sites.
+
+    Args:
+      implementation: a name, None to choose, or a Backend, which is returned as it is.
+      arrays: a pytree of the arrays that the passes will read, the sites for example.
+      k: K.
+      deterministic: see ``Backend``.
+      platform: on which the passes will run; None reads it off the arrays.
+
+    Raises:
+      ValueError: a name that is no implementation.
+      NotImplementedError: "pallas", where it does not run; the message says why.
+    """
+    if isinstance(implementation, Backend):
+        return implementation
+    if implementation is not None and implementation not in NAMES:
+        raise ValueError(f"expected implementation None or one of {NAMES}, got {implementation!r}")
+    if implementation in ("xla", "xla_vjp"):
+        return Backend(implementation, None, deterministic)
+    if implementation is None and not _capable_gpus():
+        return Backend("xla_vjp", None, deterministic)
+    import kernels_pallas
+
+    if implementation == "pallas_interpret":
+        return Backend("pallas", kernels_pallas.INTERPRETED, deterministic)
+    platform = platform or _platform(arrays)
+    reason = kernels_pallas.why_not(k, _dtype(arrays)) or _no_gpu(platform)
+    if implementation is not None:
+        if reason is not None:
+            raise NotImplementedError(f'{reason}; use implementation=None or "xla"')
+        return Backend("pallas", kernels_pallas.Launch(), deterministic)
+    if reason is not None:
+        return Backend("xla_vjp", None, deterministic)
+    name = "by_platform" if platform is None else "pallas"
+    return Backend(name, kernels_pallas.Launch(), deterministic)
+
+
+def _platform(arrays) -> str | None:
+    """The platform on which a computation with these arrays runs, None if not yet known."""
+    leaves = jax.tree.leaves(arrays)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+        return None
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and leaf.committed:
+            return next(iter(leaf.devices())).platform
+    device = jax.config.values["jax_default_device"]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
+
+
+def _dtype(arrays):
+    return next(leaf.dtype for leaf in jax.tree.leaves(arrays))
+
+
+def _no_gpu(platform: str | None) -> str | None:
+    """Why no kernel runs on the platform (None: on any), or None if one does."""
+    if platform not in (None, "gpu", "cuda"):
+        return f"expected a CUDA GPU for the Pallas kernels, got {platform}"
+    if not _gpus():
+        return f"expected a CUDA GPU for the Pallas kernels, got {jax.default_backend()}"
+    if not _capable_gpus():
+        found = getattr(_gpus()[0], "compute_capability", "none")
+        return (
+            f"expected a CUDA GPU of compute capability {LEAST_CAPABILITY} for the Pallas kernels, "
+            f"got {found}"
+        )
+    return None
+
+
+def _gpus() -> list:
+    try:
+        return jax.devices("gpu")
+    except RuntimeError:  # there are none
+        return []
+
+
+def _capable_gpus() -> bool:
+    """Whether there are GPUs and all of them can run the kernels."""
+
+    def capable(device) -> bool:
+        try:
+            return float(device.compute_capability) >= LEAST_CAPABILITY
+        except (AttributeError, TypeError, ValueError):  # no CUDA GPU
+            return False
+
+    return bool(gpus := _gpus()) and all(map(capable, gpus))

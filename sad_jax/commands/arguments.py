@@ -1,0 +1,123 @@
+"""The arguments of ``sad-jax``: every command with its options."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from sad_jax.commands.draw import run_render
+from sad_jax.commands.files import run_convert, run_info
+from sad_jax.commands.fit import run_fit
+from sad_jax.commands.report import version
+
+FILE = ".sad, .txt or .json"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; what it gives holds the command's function as ``run``.
+
+    It raises a ValueError for arguments that it does not take.
+    """
+    parser = _Parser(prog="sad-jax", description="Pictures as Soft Anisotropic Diagrams.")
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show program's version number and exit"
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable, what: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=what, description=what)
+        command.set_defaults(run=run)
+        return command
+
+    _describe_fit(add("fit", run_fit, "turn a photograph into a file of sites and its pictures"))
+    _describe_render(add("render", run_render, "draw a file of sites, at its own or another size"))
+    info = add("info", run_info, "say what a file of sites holds")
+    info.add_argument("file", metavar="FILE", help=FILE)
+    info.add_argument("--json", metavar="FILE", help="write the figures")
+    convert = add("convert", run_convert, "write a file of sites in another form")
+    convert.add_argument("file", metavar="FILE", help=FILE)
+    convert.add_argument("out", metavar="OUT", help=FILE)
+    return parser
+
+
+def _describe_fit(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add(
+        "photo",
+        metavar="PHOTO",
+        help="PNG, JPEG, TIFF, ... or .npy; or a folder of them, of which those are "
+        "skipped whose NAME.json is in DIR",
+    )
+    budget = command.add_mutually_exclusive_group()
+    budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
+    budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
+    add("--recipe", choices=("fast", "paper"), default="fast")
+    add("--steps", type=_count, metavar="T", help="optimiser steps")
+    add("--seconds", type=_positive, metavar="T", help="time budget of the fit")
+    add("--seed", type=_seed, default=0, metavar="S")
+    add("--k", type=_count, metavar="K", help="sites blended in a pixel")
+    add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
+    add("--implementation", metavar="NAME", help="of the renderer: xla, pallas")
+    add("--mask", metavar="FILE", help="picture; black pixels do not count")
+    add("--out", default="out", metavar="DIR", help="default: %(default)s")
+    add("--video", action="store_true", help="also write a film of the fit")
+    add("--resume", action="store_true", help="go on with an interrupted fit")
+    add("--json", metavar="FILE", help="write the figures")
+
+
+def _describe_render(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", metavar="FILE", help=".sad, or the official .txt or .json")
+    size = command.add_mutually_exclusive_group()
+    size.add_argument("--size", type=_size, metavar="WxH", help="pixels")
+    size.add_argument("--scale", type=_positive, metavar="X", default=1.0)
+    add("--keep-radius", action="store_true", help="resize as official programs do")
+    add("--lists", choices=("exact", "propagated"), default="exact")
+    add("--out", metavar="PNG", help="default: FILE_render.png beside FILE")
+    add("--target", metavar="PHOTO", help="report PSNR and SSIM against it")
+    add("--json", metavar="FILE", help="write the figures")
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong arguments are bad input like any other: one line, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for, as that takes longer than all the rest."""
+
+    def __call__(self, parser, *_) -> None:
+        print(version("sad-jax"))
+        parser.exit()
+
+
+def _count(text: str) -> int:
+    return _number(text, int, lambda value: value >= 1, "a whole number from 1")
+
+
+def _seed(text: str) -> int:
+    return _number(text, int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 2^32 - 1")
+
+
+def _positive(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < math.inf, "a positive number")
+
+
+def _size(text: str) -> tuple[int, int]:
+    """WxH in words to (H, W)."""
+    width, _, height = text.lower().partition("x")
+    return _count(height), _count(width)
+
+
+def _number(text: str, parse: Callable, accept: Callable, expected: str) -> Any:
+    try:
+        value = parse(text)
+    except ValueError:
+        value = None
+    if value is None or not accept(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value

@@ -1,0 +1,102 @@
+"""``sad-jax render``: a file of sites to a picture."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sad_jax.commands import OK
+from sad_jax.commands.report import decibels, quality, write_json
+from sad_jax.commands.runtime import output_path, start_jax
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sad_jax.lists.candidates import Candidates
+    from sad_jax.model.canvas import Canvas
+    from sad_jax.model.sites import Sites
+
+
+def run_render(args: argparse.Namespace) -> int:
+    """``sad-jax render``: a file of sites to a picture, at its own or another size."""
+    from sad_jax.storage.files import check_suffix
+    from sad_jax.storage.pictures import read_image, write_image
+
+    check_suffix(args.file)
+    source = Path(args.file)
+    out = output_path(args.out or source.with_name(f"{source.stem}_render.png"))
+    target = None if args.target is None else read_image(args.target)  # fails before the work
+
+    start_jax()
+    from sad_jax.storage.files import load
+    from sad_jax.viz import displayed
+
+    sites, canvas = load(source)
+    shape = _new_shape(args, canvas)
+    target = None if target is None else _as_target(target, (*shape, sites.channels))
+    start = time.perf_counter()
+    image = _draw_file(args, sites, canvas, shape)
+    seconds = time.perf_counter() - start
+    args.interrupts.hold()
+    fits = image.shape[2] <= 4 or out.suffix.lower() == ".npy"
+    write_image(out, image if fits else displayed(image))
+
+    figures = {"width": shape[1], "height": shape[0], "sites": sites.num_sites, "seconds": seconds}
+    line = f"{out}: {shape[1]}x{shape[0]}, {sites.num_sites} sites, {seconds:.2f} s"
+    if target is not None:
+        figures |= quality(image, target)
+        line += f", {decibels(figures)}"
+    write_json(args.json, figures)
+    print(line)
+    return OK
+
+
+def draw(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> np.ndarray:
+    """A picture as it is shown, float32[H, W, C] in [0, 1]; sampled anew at another size."""
+    import numpy as np
+
+    from sad_jax.draw.api import render, resample
+
+    own = shape == lists.canvas.shape
+    image = render(sites, lists) if own else resample(sites, lists, shape)
+    return np.clip(np.asarray(image), 0.0, 1.0)
+
+
+def _draw_file(
+    args: argparse.Namespace, sites: Sites, canvas: Canvas, shape: tuple[int, int]
+) -> np.ndarray:
+    """The picture of a file at ``shape``, drawn as the arguments want it."""
+    import jax
+
+    from sad_jax.lists.exact import find_candidates
+    from sad_jax.lists.flooding import flood_candidates
+    from sad_jax.model.canvas import Canvas
+    from sad_jax.model.sites import resize
+
+    if args.keep_radius:
+        sites = resize(sites, canvas, shape, scale_radius=False)
+        canvas = Canvas(shape, k=canvas.k, cell=canvas.cell)
+    if args.lists == "exact":
+        lists = find_candidates(sites, canvas)
+    else:
+        lists = flood_candidates(sites, canvas, key=jax.random.key(0))
+    return draw(sites, lists, shape)
+
+
+def _new_shape(args: argparse.Namespace, canvas: Canvas) -> tuple[int, int]:
+    if args.size is not None:
+        return args.size
+    height, width = (max(1, round(side * args.scale)) for side in canvas.shape)
+    return height, width
+
+
+def _as_target(photo: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A photograph to compare with a picture of ``shape``; an alpha that hides nothing goes."""
+    if photo.shape[2] == shape[2] + 1 and photo[..., -1].min() == 1.0:
+        photo = photo[..., :-1]
+    if photo.shape != shape:
+        expected, got = (f"{w}x{h} pixels of {c} channels" for h, w, c in (shape, photo.shape))
+        raise ValueError(f"expected a target of {expected}, got {got}")
+    return photo

@@ -1,0 +1,32 @@
+"""``sad-jax fit``: a photograph, or a folder of them, to files of sites and their pictures."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from sad_jax.commands import OK
+from sad_jax.commands.folder import fit_folder
+from sad_jax.commands.photo import checkpoint_path, fit_photo
+from sad_jax.commands.report import write_json
+
+
+def run_fit(args: argparse.Namespace) -> int:
+    """``sad-jax fit``; raises KeyboardInterrupt when Ctrl-C has ended it and all is written."""
+    args.interrupts.message = lambda: _interrupted(args)
+    if Path(args.photo).is_dir():
+        return fit_folder(args)
+    figures, interrupted = fit_photo(args, args.photo)
+    write_json(args.json, figures)
+    if interrupted:
+        raise KeyboardInterrupt
+    return OK
+
+
+def _interrupted(args: argparse.Namespace) -> str:
+    """The last line of an interrupted fit: the arguments again, if there is what to go on from."""
+    if not Path(args.photo).is_dir() and not checkpoint_path(args, args.photo).exists():
+        return "interrupted"
+    words = [word for word in args.argv if word != "--resume"]
+    return f"interrupted; go on with: {shlex.join(['sad-jax', *words, '--resume'])}"

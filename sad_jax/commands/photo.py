@@ -1,0 +1,149 @@
+"""One photograph of ``sad-jax fit``: its file of sites, its pictures, its figures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sad_jax.commands.bar import Bar
+from sad_jax.commands.draw import draw
+from sad_jax.commands.report import Figures, decibels, quality, rates, versions
+from sad_jax.commands.runtime import output_path, start_jax
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from sad_jax.fitting.config import FitConfig
+    from sad_jax.fitting.result import FitResult
+
+OUTPUTS = (".sad", ".png", "_diagram.png", "_tau.png", "_error.png", ".gif")
+
+
+def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bool]:
+    """Fits one photograph and writes all but its JSON.
+
+    Returns:
+      Its figures, and whether Ctrl-C ended the fit.
+    """
+    from sad_jax.storage.pictures import read_image
+
+    config = _config(args)
+    photo = read_image(source)
+    height, width, _ = photo.shape
+    mask = None if args.mask is None else _read_mask(args.mask, (height, width))
+    config.budget((height, width))  # refuses more sites than pixels
+    _check_outputs(args, source)
+
+    jax = start_jax()
+    from sad_jax.fitting.driver import fit
+
+    with Bar(args.interrupts, film=args.video, seconds=args.seconds) as bar:
+        result = fit(
+            photo,
+            config,
+            key=jax.random.key(args.seed),
+            mask=mask,
+            progress=bar,
+            checkpoint=checkpoint_path(args, source),
+            resume=args.resume,
+        )
+    args.interrupts.hold()
+    file = _path(args, source, ".sad")
+    figures = _write_results(file, result, photo, bar.frames) | {
+        "seconds": result.seconds,
+        "compile_seconds": result.compile_seconds,
+        "steps": result.steps,
+        "width": width,
+        "height": height,
+        "seed": args.seed,
+        "recipe": args.recipe,
+        "implementation": result.implementation,
+        "device": jax.devices()[0].device_kind,
+        "versions": versions(),
+    }
+    print(
+        f"{file}: {decibels(figures)}, {figures['sites']} sites, "
+        f"{figures['bytes']} bytes = {figures['bpp']:.3f} bpp, {result.steps} steps in "
+        f"{result.seconds:.1f} s and {result.compile_seconds:.1f} s of compilation",
+        flush=True,
+    )
+    return figures, result.interrupted
+
+
+def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
+    """Where an interrupted fit of a photograph keeps its state."""
+    return _path(args, source, ".ckpt")
+
+
+def _path(args: argparse.Namespace, source: str | Path, ending: str) -> Path:
+    return Path(args.out) / f"{Path(source).stem}{ending}"
+
+
+def _write_results(
+    file: Path, result: FitResult, photo: np.ndarray, frames: list[Image.Image]
+) -> Figures:
+    """Writes the file and the pictures decoded from it; returns the file's figures."""
+    from sad_jax import viz
+    from sad_jax.lists.exact import find_candidates
+    from sad_jax.storage.atomic import write_bytes
+    from sad_jax.storage.files import load
+    from sad_jax.storage.pictures import write_image
+
+    write_bytes(file, result.data)
+    sites, canvas = load(file)
+    lists = find_candidates(sites, canvas)
+    image = draw(sites, lists, canvas.shape)
+    stem = file.with_suffix("")
+    write_image(f"{stem}.png", image if image.shape[2] <= 4 else viz.displayed(image))
+    write_image(f"{stem}_diagram.png", viz.diagram(sites, lists))
+    write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
+    write_image(f"{stem}_error.png", viz.error_map(image, photo))
+    if frames:
+        viz.write_film(f"{stem}.gif", frames)
+    return quality(image, photo) | rates(file, sites.num_sites, canvas)
+
+
+def _config(args: argparse.Namespace) -> FitConfig:
+    from sad_jax.fitting.config import FitConfig
+
+    given = {
+        "num_sites": args.sites,
+        "bpp": args.bpp,
+        "recipe": args.recipe,
+        "steps": args.steps,
+        "seconds": args.seconds,
+        "k": args.k,
+        "cell": args.cell,
+        "implementation": args.implementation,
+    }
+    return FitConfig(**{name: value for name, value in given.items() if value is not None})
+
+
+def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
+    """A mask as float32[H, W]: the brightness of a picture of the photograph's size."""
+    from sad_jax.storage.pictures import read_image
+    from sad_jax.viz import displayed
+
+    mask = displayed(read_image(path)).mean(axis=-1)
+    if mask.shape != shape:
+        raise ValueError(
+            f"expected a mask of {shape[1]}x{shape[0]} pixels, "
+            f"got {mask.shape[1]}x{mask.shape[0]}: {path}"
+        )
+    return mask
+
+
+def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
+    """Finds what would make a fit fail at its end, before it starts."""
+    for ending in OUTPUTS:
+        path = output_path(_path(args, photo, ending))
+        for source in filter(None, (photo, args.mask)):
+            if path.exists() and path.samefile(source):
+                raise ValueError(f"expected another --out folder, got the one that holds {source}")
+    if args.json is not None:
+        output_path(args.json)
+    checkpoint = checkpoint_path(args, photo)
+    if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
+        raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")

@@ -1,0 +1,92 @@
+"""What the commands tell: figures of pictures and files, the table of a folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sad_jax.commands.runtime import output_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sad_jax.model.canvas import Canvas
+
+Figures = dict[str, Any]
+PACKAGES = ("sad-jax", "jax", "jaxlib", "numpy")
+
+
+def quality(image: np.ndarray, target: np.ndarray) -> Figures:
+    """PSNR and SSIM of a picture; None where JSON has no number for it."""
+    from sad_jax.metrics import json_number, psnr, ssim
+
+    return {"psnr": json_number(psnr(image, target)), "ssim": json_number(ssim(image, target))}
+
+
+def decibels(figures: Figures) -> str:
+    """The PSNR in words."""
+    return "no error" if figures["psnr"] is None else f"{figures['psnr']:.2f} dB"
+
+
+def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
+    """Sites and bytes of a file, and both in bits a pixel."""
+    from sad_jax.fitting.config import BITS_PER_SITE
+
+    size = file.stat().st_size
+    return {
+        "sites": num_sites,
+        "bytes": size,
+        "bpp": 8 * size / canvas.pixels,
+        "nominal_bpp": BITS_PER_SITE * num_sites / canvas.pixels,
+    }
+
+
+def write_json(path: str | Path | None, figures: Figures | dict[str, Figures]) -> None:
+    """Writes figures to a file, if one is wanted."""
+    from sad_jax.storage.atomic import write_bytes
+
+    if path is not None:
+        text = json.dumps(figures, indent=2, allow_nan=False)
+        write_bytes(output_path(path), f"{text}\n".encode())
+
+
+def print_table(rows: dict[str, Figures]) -> None:
+    """A line a photograph, and the means of what was fitted."""
+    width = max(map(len, [*rows, "photo"]), default=0)
+    print(f"{'photo':{width}}  {'PSNR':>7} {'SSIM':>7} {'sites':>8} {'bpp':>8} {'seconds':>8}")
+    fitted = [row for row in rows.values() if "error" not in row]
+    for name, row in rows.items():
+        print(f"{name:{width}}  {'failed: ' + row['error'] if 'error' in row else _cells(row)}")
+    means = {
+        name: sum(values) / len(values)
+        for name in ("psnr", "ssim", "sites", "bpp", "seconds")
+        if (values := [row[name] for row in fitted if row[name] is not None])
+    }
+    print(f"{'mean':{width}}  {_cells(means)}" if fitted else "nothing was fitted")
+    print(f"{len(fitted)} of {len(rows)} fitted")
+
+
+def _cells(row: Figures) -> str:
+    psnr, ssim = (
+        f"{'-' if row.get(name) is None else format(row[name], form):>7}"
+        for name, form in (("psnr", ".2f"), ("ssim", ".4f"))
+    )
+    return f"{psnr} {ssim} {row['sites']:8.0f} {row['bpp']:8.3f} {row['seconds']:8.1f}"
+
+
+def versions() -> dict[str, str]:
+    """The versions that a fit depends on."""
+    import platform
+
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def version(package: str) -> str:
+    """The version of an installed package."""
+    import importlib.metadata  # takes longer than all of --help
+
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # run from a source tree that is not installed

@@ -1,0 +1,169 @@
+"""Pictures for users: whole ones, single points, other sizes, owners."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from sad_jax.backend import Backend, resolve
+from sad_jax.draw import passes, xla
+from sad_jax.lists.candidates import Candidates, check_lists
+from sad_jax.lists.exact import find_candidates
+from sad_jax.model import score as formula
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.sites import Sites, check_sites
+
+
+def render(
+    sites: Sites,
+    lists: Candidates | Canvas | tuple[int, int],
+    *,
+    implementation: str | Backend | None = None,
+    deterministic: bool = True,
+) -> Float[Array, "H W C"]:
+    """Draws the picture: each pixel is the softmax blend of the sites in its cell's list.
+
+    color(x) = sum_i w_i c_i with w = softmax(-tau_i (d_i(x) - r_i / S)) over the list (Iinbor et
+    al., SIGGRAPH 2026; ``score.py``). Differentiable in the sites; the lists are held fixed.
+
+    Args:
+      sites: N sites with C channels.
+      lists: the lists of the cells; or the canvas, (H, W) in pixels or a ``Canvas``, for which the
+        exact lists are then found.
+      implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "pallas" (GPU);
+        a named one runs or raises, None chooses by where the sites lie. See ``backend.py``.
+      deterministic: gradients with the same bits every time also on a GPU ("pallas"); if not,
+        atomic additions.
+
+    Returns:
+      float[H, W, C] in the sites' precision.
+
+    Raises:
+      ValueError: sites whose fields do not fit together, lists of another number of sites, an
+        unknown implementation.
+      NotImplementedError: the named implementation does not run here.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> sad.render(sites, (6, 9)).shape
+      (6, 9, 3)
+      >>> jax.grad(lambda s: sad.render(s, (6, 9)).sum())(sites).color.shape
+      (5, 3)
+    """
+    lists = lists_for(sites, lists)
+    if implementation == "xla":
+        return _xla(lists.grid, sites, lists.ids)
+    backend = resolve(implementation, sites, k=lists.k, deterministic=deterministic)
+    try:
+        return _draw(backend, sites, lists)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(
+            'expected implementation="xla" for forward mode (jvp, jacfwd), '
+            f"got {implementation!r}, which has a hand-written reverse pass"
+        ) from None
+
+
+_draw = jax.jit(passes.draw, static_argnums=0)
+_xla = jax.jit(xla.render, static_argnums=0)
+
+
+def query(
+    sites: Sites,
+    lists: Candidates | Canvas | tuple[int, int],
+    points: Float[ArrayLike, "*M 2"],
+) -> Float[Array, "*M C"]:
+    """Colours at any points: random access, the same blend as ``render``.
+
+    A point takes the list of the cell in which it lies (pixel (i, j) covers i +- 1/2, j +- 1/2);
+    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour.
+
+    Args:
+      sites: N sites with C channels.
+      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
+      points: float[..., 2], (x, y) in pixels.
+
+    Returns:
+      float[..., C], differentiable in any mode in the sites and in the points.
+
+    Raises:
+      ValueError: points that are no pairs, sites or lists that do not fit together.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> sad.query(sites, (6, 9), jax.numpy.asarray([[0.5, 3.0], [2.0, 2.0]])).shape
+      (2, 3)
+    """
+    points = jnp.asarray(points)
+    if points.ndim < 1 or points.shape[-1] != 2:
+        raise ValueError(f"expected points [..., 2], got {points.shape}")
+    return _query(sites, lists_for(sites, lists), points)
+
+
+@jax.jit
+def _query(sites: Sites, lists: Candidates, points: jax.Array) -> jax.Array:
+    flat = points.reshape(-1, 2)
+    table = xla.site_table(sites, lists.grid.size)
+    rows, colors = xla.split_table(formula.gather(table, lists.at(flat).T))
+    blended = xla.blend(formula.softmax_weights(rows, *flat.T), colors)
+    return blended.T.reshape(*points.shape[:-1], -1)
+
+
+def resample(
+    sites: Sites, lists: Candidates | Canvas | tuple[int, int], new_shape: tuple[int, int]
+) -> Float[Array, "H2 W2 C"]:
+    """The same picture at another size: the cells scale along, every new pixel is one query.
+
+    Args:
+      sites: N sites.
+      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
+      new_shape: (H', W') in pixels; the canvas is stretched over it.
+
+    Returns:
+      float[H', W', C].
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> sad.resample(sites, (6, 9), (12, 18)).shape
+      (12, 18, 3)
+    """
+    lists = lists_for(sites, lists)
+    canvas, (height, width) = lists.canvas, new_shape
+    x = (jnp.arange(width) + 0.5) * (canvas.width / width) - 0.5
+    row = lambda y: query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
+    return jax.lax.map(row, (jnp.arange(height) + 0.5) * (canvas.height / height) - 0.5)
+
+
+def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Array, "H W"]:
+    """The site of largest weight at every pixel: the soft partition made hard.
+
+    Args:
+      sites: N sites.
+      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
+
+    Returns:
+      int32[H, W], the sites' ids.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> int(sad.owners(sites, (6, 9)).max()) < 5
+      True
+    """
+    lists = lists_for(sites, lists)
+    return xla.owners(lists.grid, jax.lax.stop_gradient(sites), lists.ids)
+
+
+def lists_for(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Candidates:
+    """The given lists, or the exact ones of a canvas; ValueError unless all fits together."""
+    check_sites(sites)
+    if not isinstance(lists, Candidates):
+        return find_candidates(sites, lists)
+    check_lists(sites, lists)
+    return lists

@@ -1,0 +1,131 @@
+"""Many pictures of one size, fitted together: the recipe's jitted parts under ``vmap``.
+
+All pictures share the schedule and the number of slots, so their states are stacked; free slots
+hold parked sites. What is decided on the host (which sites to split and prune) is decided for each
+picture alone. Over several devices every device takes its share of the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jax.typing import ArrayLike
+from jaxtyping import Array, Key, Shaped
+
+from sad_jax.fitting.clock import Clock
+from sad_jax.fitting.config import FitConfig
+from sad_jax.fitting.driver import make_task, new_history, record
+from sad_jax.fitting.fast import FastRecipe, Pace
+from sad_jax.fitting.result import FitResult, make_result
+from sad_jax.optimize.edits import refresh
+from sad_jax.optimize.least_squares import Target
+from sad_jax.optimize.state import Progress, State
+from sad_jax.sharding import make_mesh
+from sad_jax.storage.pictures import check_image
+
+
+def fit_batch(
+    images: Shaped[ArrayLike, "B H W *C"],
+    config: FitConfig = FitConfig(),  # noqa: B008 (frozen)
+    *,
+    key: Key[Array, ""],
+    progress: Callable[[Progress], None] | None = None,
+) -> list[FitResult]:
+    """Fits sites to every picture of a batch, all at once, by the recipe "fast".
+
+    Picture i comes out as ``fit(images[i], config, key=jax.random.split(key, B)[i])`` does, up to
+    rounding (which a fit can enlarge). The batch is spread over as many local devices as divide B.
+
+    Args:
+      images: [B, H, W] or [B, H, W, C], as for ``fit``.
+      config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
+      key: a JAX random key.
+      progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
+        ``num_sites`` are arrays [B].
+
+    Returns:
+      B FitResults; ``seconds`` are those of the whole batch.
+
+    Raises:
+      ValueError: images, settings or a budget that do not fit.
+
+    Example:
+      >>> import jax, numpy as np, sad_jax as sad
+      >>> images = np.random.default_rng(0).uniform(size=(2, 8, 8, 1)).astype(np.float32)
+      >>> config = sad.FitConfig(num_sites=8, initial_sites=10, steps=2)
+      >>> batch = sad.fit_batch(images, config, key=jax.random.key(0))
+      >>> [result.sites.num_sites for result in batch]
+      [8, 8]
+    """
+    if np.ndim(images) not in (3, 4) or not np.shape(images)[0]:
+        raise ValueError(f"expected images [B, H, W] or [B, H, W, C], got {np.shape(images)}")
+    recipe = config.constants
+    if not isinstance(recipe, FastRecipe):
+        raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
+    photos = [check_image(image) for image in np.asarray(images)]
+    tasks = [make_task(photo, None, config) for photo in photos]
+    steps, mesh = tasks[0].steps, batch_mesh(len(photos))
+    clock, seconds = Clock(), config.seconds or np.inf
+    histories = [new_history() for _ in photos]
+    with clock.listening():
+        keys = jax.random.split(key, len(photos))
+        states = [recipe.start(task, key) for task, key in zip(tasks, keys, strict=True)]
+        targets = stack([task.target for task in tasks])
+        step = 0
+        while step < steps and clock.seconds < seconds:
+            done = max(step / steps, clock.seconds / seconds)
+            if step:
+                states = [recipe.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
+            pace = recipe.pace(tasks[0], step, done)
+            together = _advance(recipe, mesh, stack(states), targets, pace)
+            states = unstack(together)
+            step = int(states[0].step)
+            for state, history in zip(states, histories, strict=True):
+                record(history, Progress(step, steps, clock.seconds, state))
+            if progress is not None:
+                progress(Progress(step, steps, clock.seconds, together))
+        ends = [recipe.finish(task, state) for task, state in zip(tasks, states, strict=True)]
+        clock.stop()
+    rest = zip(ends, photos, tasks, histories, strict=True)
+    return [make_result(*end, photo, task, clock, h) for end, photo, task, h in rest]
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _advance(recipe: FastRecipe, mesh: Mesh, states: State, targets: Target, pace: Pace) -> State:
+    """New lists, and steps on them, for all pictures; each device does its own."""
+
+    def one(state: State, target: Target, pace: Pace) -> State:
+        return recipe.run(refresh(state, implementation=target.backend), target, *pace)
+
+    every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
+    together = jax.shard_map(
+        jax.vmap(one, in_axes=(0, 0, None)),
+        mesh=mesh,
+        in_specs=(every, every, shared),
+        out_specs=every,
+        check_vma=False,  # loops begin with what all devices share and go on with what is theirs
+    )
+    return together(states, targets, pace)
+
+
+def batch_mesh(size: int) -> Mesh:
+    """As many local devices as divide ``size``, in one row."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
+    return make_mesh(devices[:count], axis="batch")
+
+
+def stack(trees: list):
+    """Trees of one form as one tree with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree) -> list:
+    """Undoes ``stack``."""
+    leaves, form = jax.tree.flatten(tree)
+    return [jax.tree.unflatten(form, row) for row in zip(*map(list, leaves), strict=True)]

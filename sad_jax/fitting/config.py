@@ -1,0 +1,148 @@
+"""FitConfig: what a fit is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sad_jax.backend import NAMES
+from sad_jax.fitting.fast import FastRecipe
+from sad_jax.fitting.paper import PaperRecipe
+from sad_jax.fitting.recipe import Recipe
+from sad_jax.model.canvas import Canvas
+from sad_jax.optimize.adam import Rates
+from sad_jax.optimize.gauss_newton import TrustRegion
+from sad_jax.optimize.least_squares import SLOPES
+
+RECIPES: dict[str, Callable[..., Recipe]] = {"fast": FastRecipe, "paper": PaperRecipe}
+LOSSES = tuple(SLOPES)
+BITS_PER_SITE = 128  # nominal: how the paper counts a rate
+DEFAULT_PIXELS_PER_SITE = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """What a fit is asked for: a budget, a recipe, and how long it may take.
+
+    Attributes:
+      num_sites: the budget N; or
+      bpp: the budget as a nominal rate, N = bpp H W / 128. With neither, one site per 8 pixels.
+      recipe: "fast" (Gauss-Newton) or "paper" (the published Adam recipe); or a ``FastRecipe`` or
+        ``PaperRecipe`` with constants of your own.
+      steps: optimiser steps; None takes the recipe's own number.
+      seconds: a time budget without compilation; the fit ends after so many seconds or ``steps``.
+      initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
+      k: sites in a list, 1 to 32.
+      cell: pixels a side of a cell that shares a list: 1, 2 or 4.
+      loss: of a pixel's error: "squared", or a robust one that down-weights outliers, "huber" or
+        "cauchy" (both with a width of 0.05).
+      implementation: of the passes over the picture: "xla", "pallas" (which raises where it does
+        not run), or None to choose.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> config = sad.FitConfig(num_sites=1000, steps=50)
+      >>> sad.FitConfig.from_json(config.to_json()) == config
+      True
+    """
+
+    num_sites: int | None = None
+    bpp: float | None = None
+    recipe: str | Recipe = "fast"
+    steps: int | None = None
+    seconds: float | None = None
+    initial_sites: int | None = None
+    k: int = 8
+    cell: int = 1
+    loss: str = "squared"
+    implementation: str | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.recipe, Recipe) and self.recipe not in RECIPES:
+            raise ValueError(
+                f"expected a Recipe or one of the names {tuple(RECIPES)}, got {self.recipe!r}"
+            )
+        if self.num_sites is not None and self.bpp is not None:
+            raise ValueError(
+                f"expected num_sites or bpp, got both: {self.num_sites} and {self.bpp}"
+            )
+        for name in ("num_sites", "bpp", "seconds", "steps", "initial_sites"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"expected {name} above 0, got {value}")
+        if self.loss not in LOSSES:
+            raise ValueError(
+                f"expected a loss of {LOSSES}, got {self.loss!r}; sad_jax.minimize takes any loss"
+            )
+        if self.implementation not in (None, *NAMES):
+            raise ValueError(
+                f"expected implementation None or one of {NAMES}, got {self.implementation!r}"
+            )
+        _ = self.canvas((1, 1))  # raises for a K or cell size out of range
+
+    @classmethod
+    def paper(cls, num_sites: int | None = None, **options) -> FitConfig:
+        """The published recipe: 4,000 Adam steps, K = 8, cells of one pixel."""
+        return cls(num_sites=num_sites, recipe="paper", **options)
+
+    @property
+    def constants(self) -> Recipe:
+        """The recipe with its constants, also where it is given by its name."""
+        return self.recipe if isinstance(self.recipe, Recipe) else RECIPES[self.recipe]()
+
+    def canvas(self, shape: tuple[int, int]) -> Canvas:
+        """The canvas of a picture of (H, W) pixels."""
+        return Canvas(shape, k=self.k, cell=self.cell)
+
+    def budget(self, shape: tuple[int, int]) -> int:
+        """The number of sites of a picture of (H, W) pixels.
+
+        Raises:
+          ValueError: a budget of more than one site a pixel.
+        """
+        pixels = shape[0] * shape[1]
+        if self.num_sites is not None:
+            sites = self.num_sites
+        elif self.bpp is not None:
+            sites = max(1, round(self.bpp * pixels / BITS_PER_SITE))
+        else:
+            sites = max(1, pixels // DEFAULT_PIXELS_PER_SITE)
+        if sites > pixels:
+            raise ValueError(
+                f"expected at most one site a pixel, {pixels} for {shape[1]}x{shape[0]}, "
+                f"got {sites}"
+            )
+        return sites
+
+    def to_json(self) -> str:
+        """The settings as a JSON object."""
+        named = isinstance(self.recipe, str)
+        recipe = self.recipe if named else self.constants.to_dict()
+        return json.dumps(dataclasses.asdict(self) | {"recipe": recipe})
+
+    @classmethod
+    def from_json(cls, text: str) -> FitConfig:
+        """Undoes ``to_json``.
+
+        Raises:
+          ValueError: text that is not the JSON object of a FitConfig.
+        """
+        try:
+            fields = json.loads(text)
+            if isinstance(fields.get("recipe"), dict):
+                fields["recipe"] = _recipe_of(fields["recipe"])
+            return cls(**fields)
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"expected the JSON of a FitConfig, got {text!r}: {error}") from None
+
+
+def _recipe_of(fields: dict[str, Any]) -> Recipe:
+    """Undoes ``Recipe.to_dict``."""
+    fields = dict(fields)
+    recipe = RECIPES[fields.pop("name")]
+    for name, kind in (("trust_region", TrustRegion), ("rates", Rates)):
+        if name in fields:
+            fields[name] = kind(**fields[name])
+    return recipe(**fields)

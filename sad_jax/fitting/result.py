@@ -1,0 +1,97 @@
+"""FitResult: a fitted picture and its figures, which are those of its file's bytes, decoded."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from sad_jax import html
+from sad_jax.draw.api import render
+from sad_jax.fitting.clock import Clock
+from sad_jax.fitting.recipe import Task
+from sad_jax.metrics import mse_to_psnr, psnr, ssim
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.sites import Sites, along_curve
+from sad_jax.storage.sad import decode, encode
+from sad_jax.viz import film_frame
+
+
+@dataclasses.dataclass(frozen=True)
+class FitResult:
+    """A fitted picture and its figures.
+
+    Attributes:
+      sites: the N sites as the file holds them, in its order.
+      canvas: the picture's size, with K and cell size.
+      data: the bytes of the ``.sad`` file.
+      psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike.
+      loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
+        after the colours are solved.
+      seconds: of the fit without compilation; ``compile_seconds``: tracing and compiling.
+      steps: optimiser steps done.
+      implementation: what the passes over the picture ran on.
+      history: lists by name: step, psnr (in the loop), sites, seconds.
+      interrupted: whether Ctrl-C ended it; the sites are the best so far.
+    """
+
+    sites: Sites
+    canvas: Canvas
+    data: bytes
+    psnr: float
+    ssim: float
+    loop_psnr: float
+    seconds: float
+    compile_seconds: float
+    steps: int
+    implementation: str
+    history: dict[str, list[float]]
+    interrupted: bool
+
+    def _repr_html_(self) -> str:
+        """The picture and its figures, as notebooks show them."""
+        canvas, size = self.canvas, len(self.data)
+        rows = [
+            ("canvas", f"{canvas.width} x {canvas.height}"),
+            ("sites", f"{self.sites.num_sites:,}"),
+            ("file", f"{size:,} bytes, {8 * size / canvas.pixels:.2f} bpp"),
+            ("PSNR", f"{self.psnr:.2f} dB"),
+            ("SSIM", f"{self.ssim:.4f}"),
+            ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
+        ]
+        picture = film_frame(render(self.sites, canvas))
+        return html.beside(html.thumbnail(picture), html.table(rows))
+
+
+def make_result(
+    sites: Sites,
+    mse: jax.Array,
+    photo: np.ndarray,
+    task: Task,
+    clock: Clock,
+    history: dict[str, list[float]],
+    interrupted: bool = False,
+) -> FitResult:
+    """The file of finished sites, and the figures of the picture decoded from it.
+
+    ``mse`` is what the fit itself saw last.
+    """
+    canvas = task.canvas
+    sites = along_curve(sites, canvas)
+    data = encode(sites, canvas)
+    picture = np.asarray(render(*decode(data)))
+    return FitResult(
+        sites=sites,
+        canvas=canvas,
+        data=data,
+        psnr=psnr(picture, photo),
+        ssim=ssim(picture, photo),
+        loop_psnr=float(mse_to_psnr(mse)),
+        seconds=clock.seconds,
+        compile_seconds=clock.compiling,
+        steps=int(history["step"][-1]) if history["step"] else 0,
+        implementation=task.backend.engine,
+        history=history,
+        interrupted=interrupted,
+    )

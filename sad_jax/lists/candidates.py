@@ -1,0 +1,74 @@
+"""Candidates: the lists of all cells, each with the K sites that its pixels blend."""
+
+from __future__ import annotations
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.grid import Grid
+from sad_jax.model.sites import Sites
+
+Transposed = tuple[jax.Array, jax.Array]
+
+
+class Candidates(flax.struct.PyTreeNode):
+    """The lists of all cells of a canvas.
+
+    Attributes:
+      ids: int32[Hc, Wc, min(K, N)], sites by rising score, without repeats; Hc = ceil(H / cell) and
+        Wc = ceil(W / cell).
+      passes: int32[], propagation passes so far (it sets the jump of the next one).
+      transposed: the same lists from the sites' side (site -> cells), for kernels that sum in a
+        fixed order: int32[Hc Wc min(K, N)], the cells of all slots, ordered by site, and
+        int32[N + 1], where each site's part begins. None unless ``passes.prepare`` added it.
+      canvas: the picture's size, K and cell (static).
+      num_sites: N, for how many sites the lists were made (static).
+    """
+
+    ids: Int[Array, "Hc Wc K"]
+    passes: Int[Array, ""]
+    canvas: Canvas = flax.struct.field(pytree_node=False)
+    num_sites: int = flax.struct.field(pytree_node=False)
+    transposed: Transposed | None = None
+
+    @property
+    def k(self) -> int:
+        """Sites in each list: min(K, N)."""
+        return self.ids.shape[-1]
+
+    @property
+    def grid(self) -> Grid:
+        return self.canvas.grid
+
+    def at(self, points: jax.Array) -> jax.Array:
+        """int32[M, K]: the lists of the cells in which points float[M, 2] lie, or the nearest."""
+        column, row = self.grid.cell_of(points)
+        return self.ids[row, column]
+
+
+def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:
+    """Candidates of these sites on this canvas."""
+    return Candidates(ids, jnp.int32(passes), canvas, sites.num_sites)
+
+
+def check_lists(sites: Sites, lists: Candidates) -> None:
+    """Raises a ValueError unless the lists were made for as many sites."""
+    if lists.num_sites != sites.num_sites:
+        raise ValueError(
+            f"expected lists made for the {sites.num_sites} sites given, "
+            f"got lists of {lists.num_sites} sites"
+        )
+
+
+def smallest(scores: jax.Array, ids: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The K smallest scores along axis 0 and their ids, without repeats, equal scores by id."""
+    best = []
+    for _ in range(k):
+        score = jnp.min(scores, 0)
+        least = jnp.min(jnp.where(scores == score, ids, jnp.iinfo(jnp.int32).max), 0)
+        best.append((score, least))
+        scores = jnp.where(ids == least, jnp.inf, scores)
+    return jnp.stack([score for score, _ in best]), jnp.stack([least for _, least in best])

@@ -1,0 +1,262 @@
+"""Lists kept by propagation: jump flooding with stochastic injection, the published way.
+
+The list of a cell should hold the K sites of smallest score at the cell's centre, equal scores by
+id. ``exact.find_candidates`` computes just that; here lists are *kept* from step to step: each pass
+offers every cell a few more sites, and the best K stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Key
+
+from sad_jax.backend import Backend, resolve
+from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
+from sad_jax.model import score as formula
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.grid import Grid, map_blocks
+from sad_jax.model.score import Rows
+from sad_jax.model.sites import Sites, hilbert_index
+
+RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
+HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
+SEED_ROUNDS = 4  # up to so many sites that stand in one cell are written into its list
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+SQUARE = tuple((dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy)
+OFFICIAL_SHIFT = 0.5  # pixels beyond a cell's centre at which the official programs find its list
+XLA = Backend("xla")
+
+
+def seed_candidates(
+    sites: Sites,
+    canvas: Canvas | tuple[int, int],
+    *,
+    key: Key[Array, ""],
+    k: int | None = None,
+    cell: int | None = None,
+) -> Candidates:
+    """Starting lists for propagation: random sites, and each site in the cell it stands on.
+
+    Args:
+      sites: N sites.
+      canvas: (H, W) in pixels, or a ``Canvas``.
+      key: a JAX random key.
+      k: sites a list; replaces the canvas's own.
+      cell: pixels a side of a cell; replaces the canvas's own.
+
+    Returns:
+      Candidates whose lists hold min(K, N) distinct sites.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
+      >>> sad.seed_candidates(sites, (8, 8), key=jax.random.key(1), k=4).ids.shape
+      (8, 8, 4)
+    """
+    return _seed(Canvas.of(canvas, k=k, cell=cell), jax.lax.stop_gradient(sites), key)
+
+
+@partial(jax.jit, static_argnums=0)
+def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
+    grid, n = canvas.grid, sites.num_sites
+    k = min(canvas.k, n)
+    first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n, jnp.int32)
+    spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
+    lists = new_lists((first + spread) % n, canvas, sites)
+    return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: offer_at_home(sites, lists), lists)
+
+
+@jax.jit
+def offer_at_home(sites: Sites, lists: Candidates) -> Candidates:
+    """Offers to each cell one of the sites that stand in it and are missing from its list."""
+    grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
+    column, row = grid.cell_of(sites.position)
+    missing = jnp.all(lists.ids[row, column] != everyone[:, None], axis=1)
+    row = jnp.where(missing, row, grid.rows)  # out of bounds: dropped
+    standing = lists.ids[..., 0].at[row, column].set(everyone, mode="drop")
+    return _merge_into(sites, lists, lambda _, column, row: standing[row, column][None])
+
+
+def propagate(
+    sites: Sites,
+    lists: Candidates,
+    *,
+    key: Key[Array, ""],
+    implementation: str | Backend | None = None,
+) -> Candidates:
+    """One update of all lists: own, four neighbours at the jump, and injected sites.
+
+    The published pass: each cell merges its own list, those of the 4 neighbours at distance
+    ``jump``, 4 uniformly random ids and 1 id within 32 places of its best site in Hilbert order,
+    and keeps the best K without repeats. The jump halves from half the longer side (rounded up to
+    a power of two) to 1 over the first passes and stays 1.
+
+    Args:
+      sites: N sites.
+      lists: their lists so far.
+      key: a JAX random key; a fresh one for each pass.
+      implementation: "xla" or "pallas", which runs or raises; None chooses.
+
+    Returns:
+      The updated lists; a scan's carry can hold them.
+
+    Raises:
+      ValueError: lists of another number of sites, or an unknown implementation.
+      NotImplementedError: the named implementation does not run here.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
+      >>> lists = sad.seed_candidates(sites, (8, 8), key=jax.random.key(1))
+      >>> sad.propagate(sites, lists, key=jax.random.key(2)).ids.shape
+      (8, 8, 8)
+    """
+    check_lists(sites, lists)
+    backend = resolve(implementation, sites, k=lists.k)
+    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, key)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _propagate(
+    backend: Backend, shift: float, sites: Sites, lists: Candidates, key: jax.Array
+) -> Candidates:
+    """One pass, with scores taken ``shift`` pixels beyond the cells' centres."""
+    grid, n = lists.grid, sites.num_sites
+    jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
+    order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
+    place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
+
+    def fresh(block, column, row):
+        random_key, hilbert_key = jax.random.split(jax.random.fold_in(key, block))
+        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
+        random = jax.random.randint(random_key, (RANDOM_IDS, len(row)), 0, n, jnp.int32)
+        reach = jax.random.randint(hilbert_key, row.shape, -HILBERT_REACH, HILBERT_REACH + 1)
+        along = order[jnp.clip(place[lists.ids[row, column, 0]] + reach, 0, n - 1)]
+        return jnp.concatenate([*near, random, along[None]])
+
+    merged = _merge_into(sites, lists, fresh, shift, backend)
+    return merged.replace(passes=lists.passes + 1)
+
+
+def flood_candidates(
+    sites: Sites,
+    canvas: Canvas | tuple[int, int],
+    *,
+    key: Key[Array, ""],
+    passes: int = 16,
+    k: int | None = None,
+    cell: int | None = None,
+) -> Candidates:
+    """Lists as the official programs make them from a file: a jump flood, then propagation.
+
+    Those programs find the list of a pixel half a pixel to the right of and below its centre, in
+    training and in rendering alike, so files that they wrote look best with these lists.
+
+    Args:
+      sites: N sites.
+      canvas: (H, W) in pixels, or a ``Canvas``.
+      key: a JAX random key.
+      passes: propagation passes after the flood.
+      k: sites a list; replaces the canvas's own.
+      cell: pixels a side of a cell; replaces the canvas's own.
+
+    Returns:
+      Candidates.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
+      >>> sad.flood_candidates(sites, (8, 8), key=jax.random.key(1), passes=2).ids.shape
+      (8, 8, 8)
+    """
+    seed_key, *step_keys = jax.random.split(key, 1 + passes)
+    lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
+    sites = jax.lax.stop_gradient(sites)
+    for level in reversed(range(_levels(lists.grid))):
+        lists = _flood(sites, lists, jnp.int32(2**level))
+    lists = lists.replace(passes=jnp.int32(_levels(lists.grid)))  # the long jumps are done
+    for step_key in step_keys:
+        lists = _propagate(XLA, OFFICIAL_SHIFT, sites, lists, step_key)
+    return lists
+
+
+@jax.jit
+def _flood(sites: Sites, lists: Candidates, jump: jax.Array) -> Candidates:
+    def fresh(_, column, row):
+        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
+        return jnp.concatenate(near)
+
+    return _merge_into(sites, lists, fresh, OFFICIAL_SHIFT)
+
+
+def _levels(grid: Grid) -> int:
+    """m, with 2^m at least the longer side in cells."""
+    return int(np.ceil(np.log2(max(grid.rows, grid.columns, 2))))
+
+
+def _lists_at(lists: Candidates, column: jax.Array, row: jax.Array) -> jax.Array:
+    """int32[K, lanes]: the lists of cells, beyond the border those of the nearest cell."""
+    column = jnp.clip(column, 0, lists.grid.columns - 1)
+    return lists.ids[jnp.clip(row, 0, lists.grid.rows - 1), column].T
+
+
+def _merge_into(
+    sites: Sites,
+    lists: Candidates,
+    fresh: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    shift: float = 0.0,
+    backend: Backend = XLA,
+) -> Candidates:
+    """Merges further ids into the lists, block by block.
+
+    Args:
+      sites: N sites.
+      lists: the lists.
+      fresh: (number of the block, columns, rows of its cells) -> int32[F, lanes].
+      shift: pixels beyond the cell's centre where scores are taken.
+      backend: what merges.
+
+    Returns:
+      The merged lists; ``transposed`` is dropped.
+    """
+    grid, rows = lists.grid, formula.site_rows(sites, lists.grid.size)
+    last = jnp.asarray([[grid.width - 1], [grid.height - 1]]) if shift else jnp.inf
+
+    def offered(number, corner):
+        column, row = corner // grid.cell
+        place = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
+        return jnp.concatenate([_lists_at(lists, column, row), fresh(number, column, row)]), place
+
+    def plain(numbers, corners):
+        def block(args):
+            ids, place = offered(*args)
+            return merge(rows, ids, place[0], place[1], lists.k)
+
+        return map_blocks(block, (numbers, corners))
+
+    def kernel(kernels, launch, numbers, corners):
+        ids, places = jax.vmap(offered)(numbers, corners)
+        return kernels.merge_lists(rows, ids, places, lists.k, launch)
+
+    blocks = backend.run(plain, kernel, jnp.arange(grid.blocks), grid.corners())
+    return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
+
+
+def merge(rows: Rows, ids: jax.Array, x: jax.Array, y: jax.Array, k: int) -> jax.Array:
+    """The best K of ids int32[M, lanes], without repeats, by rising score, equal scores by id.
+
+    Args:
+      rows: all N sites.
+      ids: int32[M, lanes], with at least K distinct ids in each lane.
+      x, y: float[lanes], where the scores are taken, in pixels.
+      k: K.
+
+    Returns:
+      int32[K, lanes].
+    """
+    return smallest(formula.score(formula.take(rows, ids), x, y), ids, k)[1]

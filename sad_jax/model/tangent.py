@@ -1,0 +1,81 @@
+"""Tangents: the coordinates in which a site is optimised, and the maps into and out of them.
+
+Sums over pixels are taken in (phi, colour), see ``score.py``. An optimiser wants a site's own six
+geometric parameters g = (x, y, log_tau, radius, theta, a), with the angle theta in place of the
+direction, and its C colours. A vector of these, for all sites, is a *tangent*: float[6 + C, N].
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from sad_jax.model.score import PHI, Rows, site_rows
+from sad_jax.model.sites import Sites
+
+GEOMETRY = PHI  # parameters
+
+
+def chain(rows: Rows, size: int) -> jax.Array:
+    """d logit/d g = chain phi: the map from phi to (x, y, log_tau, radius, theta, a).
+
+    Args:
+      rows: N sites.
+      size: S in pixels.
+
+    Returns:
+      float[6, 6, N]: parameter, entry of phi, site.
+    """
+    zero = jnp.zeros_like(rows.tau)
+    tau, h = rows.tau, rows.h
+    matrix = [
+        [tau * rows.fx, -tau * h * rows.fy, zero, zero, zero, zero],
+        [tau * rows.fy, tau * h * rows.fx, zero, zero, zero, zero],
+        [zero, zero, zero, zero, -tau, tau * rows.radius],
+        [zero, zero, zero, zero, zero, tau / size],
+        [zero, zero, -tau * (1 / h - h), zero, zero, zero],
+        [zero, zero, zero, -0.5 * tau, zero, zero],
+    ]
+    return jnp.stack([jnp.stack(row) for row in matrix])
+
+
+def to_tangent(sites: Sites, size: int, sums: jax.Array) -> jax.Array:
+    """Maps a gradient [6 + C, N] from (phi, colour) to a tangent."""
+    geometry = jnp.sum(chain(site_rows(sites, size), size) * sums[:PHI], axis=1)
+    return jnp.concatenate([geometry, sums[PHI:]])
+
+
+def from_tangent(sites: Sites, size: int, tangent: jax.Array) -> jax.Array:
+    """Maps a step from a tangent to (phi, colour): the transpose of ``to_tangent``."""
+    phi = jnp.sum(chain(site_rows(sites, size), size) * tangent[:GEOMETRY, None], axis=0)
+    return jnp.concatenate([phi, tangent[GEOMETRY:]])
+
+
+def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
+    """A step in tangents as something to add to the sites; an angle turns the unit direction."""
+    x, y = sites.direction.T
+    return _as_sites(tangent, (jnp.stack([-y, x]) * tangent[4]).T)
+
+
+def site_gradient(sites: Sites, size: int, sums: jax.Array) -> Sites:
+    """Maps a gradient [6 + C, N] from (phi, colour) to one of the sites' shape."""
+    tangent = to_tangent(sites, size, sums)
+    return _as_sites(tangent, angle_to_direction(tangent[4], sites.direction))
+
+
+def angle_to_direction(angle_gradient: jax.Array, direction: jax.Array) -> jax.Array:
+    """Gradient float[N, 2] with respect to ``direction`` from that with respect to its angle."""
+    x, y = direction[..., 0], direction[..., 1]
+    squared = jnp.maximum(x * x + y * y, 1e-30)
+    return jnp.stack([-y, x], -1) * (angle_gradient / squared)[..., None]
+
+
+def _as_sites(tangent: jax.Array, direction: jax.Array) -> Sites:
+    return Sites(
+        position=tangent[:2].T,
+        log_tau=tangent[2],
+        radius=tangent[3],
+        direction=direction,
+        log_aniso=tangent[5],
+        color=tangent[GEOMETRY:].T,
+    )

@@ -1,0 +1,114 @@
+"""Edits of a state between steps, on the host: splits, removals, fewer slots, new lists.
+
+Sites and optimiser state are edited together, in pure functions. Which sites to split and which to
+remove is decided in ``density.py``.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sad_jax.backend import Backend
+from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.exact import find_candidates
+from sad_jax.model.sites import park
+from sad_jax.optimize import density
+from sad_jax.optimize.density import Statistics
+from sad_jax.optimize.state import State
+
+
+def edit(
+    state: State, stats: Statistics, wanted: np.ndarray, *, prunes: int = 0, splits: int = 0
+) -> State:
+    """Removes the cheapest sites, then splits the worst; the lists are left as they were.
+
+    Args:
+      state: a State.
+      stats: of its sites.
+      wanted: float[H, W, C], the picture that the sites should show; children take its colours.
+      prunes: how many sites to remove.
+      splits: how many to split, at most as many as there are free slots.
+
+    Returns:
+      The state; the optimiser's rows of the sites that were split, and of their children, are zero.
+    """
+    alive = np.array(state.alive)
+    gone = density.cheapest(stats, alive, prunes)
+    alive[gone] = False
+    free = np.flatnonzero(~alive)
+    parents = density.worst(stats, alive, min(splits, len(free)))
+    sites = park(state.sites, gone)
+    sites, changed = density.split(sites, stats, wanted, parents, free[: len(parents)])
+    optimizer = clear_rows(state.optimizer, changed, len(alive))
+    sites, optimizer = jax.tree.map(jnp.asarray, (sites, optimizer))
+    return state.replace(sites=sites, optimizer=optimizer)
+
+
+def keep_slots(state: State, slots: int) -> State:
+    """The state with so many slots, of which free ones go first; sites keep their order.
+
+    The lists are renumbered; -1 stands where a site is no more, so ``refresh`` must follow.
+    """
+    alive = np.asarray(state.alive)
+    kept = np.sort(np.argsort(~alive, kind="stable")[:slots])
+    place = np.full(len(alive), -1, np.int32)
+    place[kept] = np.arange(len(kept))
+    ids = jnp.asarray(place)[state.lists.ids]
+    return state.replace(
+        sites=jax.tree.map(lambda leaf: leaf[kept], state.sites),
+        lists=state.lists.replace(ids=ids, num_sites=len(kept), transposed=None),
+        optimizer=keep_rows(state.optimizer, kept, len(alive)),
+    )
+
+
+def refresh(state: State, *, implementation: str | Backend | None = None) -> State:
+    """The state with the exact lists of its sites; every few steps, since sites move.
+
+    Args:
+      state: a State.
+      implementation: as in ``find_candidates``.
+
+    Returns:
+      The same sites, with new lists.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> state = sad.make_state(sites, (6, 9), sad.adam())
+      >>> bool((sad.refresh(state).lists.ids == state.lists.ids).all())
+      True
+    """
+    canvas, sites = state.lists.canvas, state.sites
+    lists = find_candidates(sites, canvas, implementation=implementation, near=_near(state))
+    return state.replace(lists=lists)
+
+
+def _near(state: State) -> Candidates | None:
+    """The state's lists, where they are of as many sites as a new search will find."""
+    n = state.sites.num_sites
+    same = state.lists.num_sites == n and state.lists.k == min(state.lists.canvas.k, n)
+    return state.lists if same else None
+
+
+def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):
+    """Zeros the rows ``ids`` of everything in the optimiser's state that has a row a site."""
+
+    def clear(leaf):
+        if leaf.ndim == 0 or leaf.shape[0] != capacity:
+            return leaf
+        edited = np.array(leaf)
+        edited[ids] = 0
+        return edited
+
+    return jax.tree.map(clear, optimizer_state)
+
+
+def keep_rows(optimizer_state, ids: np.ndarray, capacity: int):
+    """Keeps only the rows ``ids`` of everything in the optimiser's state that has a row a site."""
+
+    def keep(leaf):
+        return leaf if leaf.ndim == 0 or leaf.shape[0] != capacity else leaf[ids]
+
+    return jax.tree.map(keep, optimizer_state)

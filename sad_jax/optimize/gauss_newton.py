@@ -1,0 +1,240 @@
+"""Gauss-Newton for optax: for a fit, and for any loss that is convex in the picture.
+
+A site has six geometric parameters and C colours; steps are *tangents*, float[6 + C, N] (see
+``tangent.py``). The Gauss-Newton matrix of a fit, with the Jacobian J of the picture in tangents
+and the weights V of the pixels, is J'VJ. It is never formed. Its block diagonal, one
+(6 + C) x (6 + C) block a site (``least_squares.Curvature``), preconditions.
+
+**A fit** (``scale_by_plane``) minimises 1/2 sum v |e|^2. With the gradient m = J'V e, the damping D
+= damping diag J'VJ and the blocks B of J'VJ + D, a step is
+
+    p = -B^-1 m,    step = alpha p + beta d,    d = the last step,
+
+where alpha and beta minimise the quadratic model m's + 1/2 s'(J'VJ + D) s in the plane of p and d.
+On a fixed quadratic that is preconditioned conjugate gradients (locally optimal, Knyazev 2001);
+here every step sees the picture, its curvature and its lists anew, and there are no inner
+iterations. It costs two passes over the pixels: m (``least_squares.gradient_sums``), and the change
+of the picture by p (``least_squares.change_of_picture``), whose products are those of J'VJ. The
+change by d is the same combination of the last step's two changes. B may be some steps old: it only
+preconditions.
+
+**Any loss** L(c) of the picture c (``gauss_newton``), with gradient g and Hessian H. The
+generalised Gauss-Newton matrix (Schraudolph 2002) keeps the curvature of L and drops that of the
+drawing; for 1/2 |A c - y|^2 it is (AJ)'(AJ). A step solves
+
+    (J'HJ + damping h D) p = -J'g,        h = g'Hg / g'g,        D = diag J'J,
+
+by a few conjugate gradients from zero, preconditioned with h times the block diagonal of
+J'J + damping D. J, J' and H are applied, never formed: by ``jvp``, its transpose, and the ``jvp``
+of the loss's gradient.
+
+All steps are capped, a field by a trust region, and no border may become so sharp that sums over
+its pixels lose their digits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sad_jax.draw.api import render
+from sad_jax.lists.candidates import Candidates
+from sad_jax.model.score import site_rows
+from sad_jax.model.sites import Sites
+from sad_jax.model.tangent import GEOMETRY, as_updates, chain
+from sad_jax.optimize.least_squares import Curvature, gradient_and_curvature, make_target
+from sad_jax.optimize.linear import (
+    TINY,
+    cholesky_solve,
+    conjugate_gradients,
+    minimize_in_plane,
+)
+
+FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
+SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class TrustRegion:
+    """How far a step may change a site: position and radius in pixels, theta in radians."""
+
+    position: float = 1.0
+    log_tau: float = 0.5
+    radius: float = 0.5
+    theta: float = 0.3
+    log_aniso: float = 0.3
+    color: float = 0.15
+
+    def capped(self, tangent: jax.Array) -> jax.Array:
+        """A tangent within the region."""
+        geometry = (self.log_tau, self.radius, self.theta, self.log_aniso)
+        colors = [self.color] * (len(tangent) - GEOMETRY)
+        cap = jnp.asarray([self.position, self.position, *geometry, *colors])[:, None]
+        return jnp.clip(tangent, -cap, cap)
+
+
+TRUST_REGION = TrustRegion()
+
+
+class LastStep(NamedTuple):
+    """What ``scale_by_plane`` remembers of the step before.
+
+    ``step``: [N, 6 + C], zero for a site that has just changed. ``change``: the linear change of
+    the picture by it, times the root of the weights, [blocks, cell * cell, C, lanes]; None where
+    the lists have changed since, so that it must be found anew.
+    """
+
+    step: jax.Array
+    change: jax.Array | None
+
+
+@functools.cache
+def scale_by_plane(
+    trust_region: TrustRegion = TRUST_REGION, *, remember: bool = True, blocks: bool = True
+) -> optax.GradientTransformationExtraArgs:
+    """Turns a tangent gradient J'Ve into a damped Gauss-Newton step (see this module's head).
+
+    Args:
+      trust_region: caps of a step.
+      remember: whether a step may also go along the last one.
+      blocks: whether the block diagonal preconditions, or the diagonal alone.
+
+    Returns:
+      An optax transformation of tangents whose state is a ``LastStep``; for the same options the
+      same object, so that a jitted step to which it is a static argument is compiled once. ``init``
+      takes the sites;
+      ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (a tangent -> the
+      change of the picture by it, times the root of the weights) and ``damping``.
+    """
+    solve = solve_blocks if blocks else solve_diagonal
+
+    def init(sites: Sites) -> LastStep:
+        step = jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
+        return LastStep(step, None)
+
+    def update(gradient, last, params=None, *, curvature: Curvature, push, damping, **unused):
+        diagonal = damping * curvature.diagonal + FLOOR
+        fresh = trust_region.capped(-solve(curvature, diagonal, gradient))
+        before = push(last.step.T) if last.change is None else last.change
+        plane = jnp.stack([fresh, last.step.T])
+        changes = jnp.stack([push(fresh), before])
+        matrix = _gram(changes) + _gram(jnp.sqrt(diagonal) * plane)
+        slope = _product("apn,pn->a", plane, gradient)
+        first, second = minimize_in_plane(matrix, slope)
+        step = trust_region.capped(first * plane[0] + second * plane[1])
+        if not remember:
+            return step, last
+        return step, LastStep(step.T, first * changes[0] + second * changes[1])
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def gauss_newton(
+    damping: optax.ScalarOrSchedule = 0.03, *, iterations: int = 5
+) -> optax.GradientTransformationExtraArgs:
+    """Gauss-Newton for ``make_step`` and ``minimize``: fewer, dearer steps than Adam's.
+
+    A step is long, so the lists should be found anew before each one. The loss must be convex in
+    the picture. Where it bends sharply, as total variation does, let its second derivative be that
+    of a quadratic above it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the
+    value and the slope of ``length``. It draws by plain XLA, on one device.
+
+    Args:
+      damping: relative; or an optax schedule (steps done -> number), from 0.1 to 0.01, say.
+      iterations: of conjugate gradients, each about as dear as a gradient.
+
+    Returns:
+      An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates) and
+      ``loss`` (picture float[H, W, C] -> float[]). Its state is the number of steps done.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, sad_jax as sad
+      >>> goal = jnp.linspace(0, 1, 12)[None, :, None]
+      >>> loss = lambda image: jnp.mean((image - goal) ** 2)
+      >>> sites = sad.init_sites(jnp.full((8, 12, 1), 0.5), 6, key=jax.random.key(0))
+      >>> options = {"steps": 12, "optimizer": sad.gauss_newton(), "refresh_every": 1}
+      >>> state = sad.minimize(loss, sites, (8, 12), **options)
+      >>> bool(loss(sad.render(state.sites, state.lists)) < 0.01)  # 0.1 at the start
+      True
+    """
+
+    def update(
+        gradient: Sites, steps: jax.Array, sites: Sites, *, lists: Candidates, loss, **unused
+    ) -> tuple[Sites, jax.Array]:
+        now = damping(steps) if callable(damping) else damping
+        origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
+
+        def draw(tangent: jax.Array) -> jax.Array:
+            moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
+            return render(moved, lists, implementation="xla")
+
+        picture, push = jax.linearize(draw, origin)
+        pull = jax.linear_transpose(push, origin)
+        slope, bend = jax.linearize(jax.grad(loss), picture)
+        height = jnp.vdot(slope, bend(slope)) / jnp.maximum(jnp.vdot(slope, slope), TINY)
+        height = jnp.maximum(height, TINY)
+
+        target = make_target(lists.grid, picture)
+        _, _, sums = gradient_and_curvature(sites, lists, target)
+        curvature = curvature_in_tangents(sites, lists.grid.size, sums)
+        added = now * curvature.diagonal + FLOOR
+        step = conjugate_gradients(
+            lambda p: pull(bend(push(p)))[0] / height + added * p,
+            partial(solve_blocks, curvature, added),
+            -pull(slope)[0] / height,
+            iterations,
+        )
+        updates = as_updates(sites, TRUST_REGION.capped(step))
+        room = jnp.log(SHARPEST * lists.grid.size) - sites.log_tau
+        return updates.replace(log_tau=jnp.minimum(updates.log_tau, room)), steps + 1
+
+    return optax.GradientTransformationExtraArgs(lambda sites: jnp.int32(0), update)
+
+
+def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curvature:
+    """Maps the blocks from (phi, colour) to tangents.
+
+    Written as sums over small axes: XLA's batched products are 20 times slower at it on a CPU.
+    """
+    matrix = chain(site_rows(sites, size), size)
+    half = jnp.sum(matrix[:, :, None] * curvature.geometry, axis=1)
+    return Curvature(
+        geometry=jnp.sum(half[:, None] * matrix, axis=2),
+        mixed=jnp.sum(matrix[:, :, None] * curvature.mixed, axis=1),
+        color=curvature.color,
+    )
+
+
+def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
+    """(curvature + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
+    scale = jax.lax.rsqrt(curvature.diagonal[:GEOMETRY] + added[:GEOMETRY])  # to a unit diagonal
+    color_diagonal = curvature.color + added[GEOMETRY:]
+    mixed = curvature.mixed * scale[:, None]
+    eliminated = mixed / color_diagonal
+    matrix = curvature.geometry * scale * scale[:, None] - _product(
+        "gcn,hcn->ghn", eliminated, mixed
+    )
+    reduced = right[:GEOMETRY] * scale - jnp.sum(eliminated * right[GEOMETRY:], 1)
+    geometry = scale * cholesky_solve(matrix, added[:GEOMETRY] * scale * scale, reduced)
+    color = right[GEOMETRY:] - jnp.sum(curvature.mixed * geometry[:, None], 0)
+    return jnp.concatenate([geometry, color / color_diagonal])
+
+
+def solve_diagonal(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
+    """(diag curvature + diag added)^-1 right; all [6 + C, N]."""
+    return right / (curvature.diagonal + added)
+
+
+def _gram(vectors: jax.Array) -> jax.Array:
+    """The products of M vectors [M, ...] with each other, float[M, M]."""
+    return jnp.stack([jnp.stack([jnp.vdot(a, b) for b in vectors]) for a in vectors])
+
+
+def _product(subscripts: str, *arrays: jax.Array) -> jax.Array:
+    return jnp.einsum(subscripts, *arrays, precision="highest")

@@ -1,0 +1,222 @@
+"""What a fit minimises, and the sums over pixels that its optimisers need.
+
+The loss is a weighted function of the squared error, averaged over pixels,
+
+    L = sum_x v(x) rho(|e(x)|^2) / sum_x 1,        e = c - target, summed over channels,
+
+with v = 1, a mask, or any weights >= 0. rho(s) = s is least squares. A robust rho grows more
+slowly; it is minimised by reweighting (Holland and Welsch 1977): as rho is concave, L lies below
+the weighted least squares with the weights v rho'(|e|^2) of the moment, and touches it there. So
+every sum below is that of least squares with these weights; the gradient is exact. Gradient and
+Gauss-Newton curvature are gathered in one pass over the cells, in the basis (phi, colour) of
+``score.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sad_jax.backend import Backend
+from sad_jax.draw.passes import blend_pictures, sum_over_pixels
+from sad_jax.lists.candidates import Candidates
+from sad_jax.model import score as formula
+from sad_jax.model.grid import Grid
+from sad_jax.model.score import Pixel, dot, pull_back
+from sad_jax.model.sites import Sites
+from sad_jax.model.tangent import site_gradient
+
+XLA = Backend("xla")
+HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
+SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
+    "squared": jnp.ones_like,
+    "huber": lambda s: HUBER_WIDTH * jax.lax.rsqrt(jnp.maximum(s, HUBER_WIDTH**2)),
+    "cauchy": lambda s: 1 / (1 + s / HUBER_WIDTH**2),
+}
+
+
+class Target(flax.struct.PyTreeNode):
+    """The picture to fit, laid out in blocks of cells.
+
+    ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
+    the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    """
+
+    image: jax.Array
+    weight: jax.Array
+    scale: jax.Array
+    values: jax.Array
+    loss: str = flax.struct.field(pytree_node=False)
+    backend: Backend = flax.struct.field(pytree_node=False)
+
+
+def make_target(
+    grid: Grid,
+    image: jax.Array,
+    weight: jax.Array | None = None,
+    *,
+    loss: str = "squared",
+    backend: Backend = XLA,
+) -> Target:
+    """Lays out float[H, W, C] and weights float[H, W] (all one if None)."""
+    height, width, channels = image.shape
+    weight = jnp.ones((height, width), image.dtype) if weight is None else weight
+    return Target(
+        image=grid.split_image(image),
+        weight=grid.split_image(weight[..., None]),
+        scale=jnp.asarray(1 / (height * width), image.dtype),
+        values=jnp.sum(weight) * channels,
+        loss=loss,
+        backend=backend,
+    )
+
+
+class Curvature(NamedTuple):
+    """The block diagonal of J'VJ: of each site the products of its parameters with each other.
+
+    In (phi, colour) as the passes sum it, or in tangents (``gauss_newton.curvature_in_tangents``).
+    """
+
+    geometry: jax.Array  # [6, 6, N]
+    mixed: jax.Array  # [6, C, N]
+    color: jax.Array  # [N], times the identity
+
+    @property
+    def diagonal(self) -> jax.Array:
+        """float[6 + C, N]."""
+        geometry = jnp.stack([self.geometry[i, i] for i in range(formula.PHI)])
+        channels = self.mixed.shape[1]
+        return jnp.concatenate(
+            [geometry, jnp.broadcast_to(self.color, (channels, len(self.color)))]
+        )
+
+
+def compare(
+    sites: Sites, lists: Candidates, target: Target, entries: int, slots, **options
+) -> jax.Array:
+    """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
+    pictures = target.image, target.weight
+    return sum_over_pixels(target.backend, sites, lists, entries, slots, *pictures, **options)
+
+
+def gradient(sites: Sites, lists: Candidates, target: Target) -> tuple[jax.Array, Sites]:
+    """Mean squared error over the weighted values, and dL/d sites."""
+    mse, sums = gradient_sums(sites, lists, target)
+    return mse, site_gradient(sites, lists.grid.size, 2 * target.scale * sums)
+
+
+def gradient_sums(sites: Sites, lists: Candidates, target: Target) -> tuple[jax.Array, jax.Array]:
+    """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
+    slots = partial(_error_slots, loss=target.loss)
+    sums = compare(sites, lists, target, formula.PHI + sites.channels + 1, slots)
+    return jnp.sum(sums[-1]) / target.values, sums[:-1]
+
+
+def errors(pixel: Pixel, image) -> list[jax.Array]:
+    """e = c - target, C channels."""
+    return [color - value for color, value in zip(pixel.color, image, strict=True)]
+
+
+def effective_weight(pixel: Pixel, image, weight, loss: str) -> jax.Array:
+    """v rho'(|e|^2): what the pixel weighs in the sums."""
+    error = errors(pixel, image)
+    return weight[0] * SLOPES[loss](dot(error, error))
+
+
+def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """sum v rho' J'e of a slot, and its share of the energy v |e|^2."""
+    error = errors(pixel, image)
+    weighted = [effective_weight(pixel, image, weight, loss) * e for e in error]
+    return [*pull_back(pixel, weighted), pixel.weights * weight[0] * dot(error, error)]
+
+
+def gradient_and_curvature(
+    sites: Sites, lists: Candidates, target: Target
+) -> tuple[jax.Array, jax.Array, Curvature]:
+    """One pass: as ``gradient_sums``, and the Gauss-Newton blocks of all sites.
+
+    With residual e, weight v and the Jacobian J of a pixel's colour with respect to one site in
+    (phi, colour), dc/dphi = w (c_i - c) and dc/dc_i = w I: gradient sum v J'e, curvature sum v J'J.
+
+    Returns:
+      The mean squared error, the gradient [6 + C, N] and the curvature, both in (phi, colour).
+    """
+    channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
+    ends = np.cumsum([formula.PHI + channels, 1, len(rows), formula.PHI * channels, 1])
+    slots = partial(_curvature_slots, loss=target.loss)
+    sums = compare(sites, lists, target, int(ends[-1]), slots)
+    gradients, energy, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
+    geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
+    geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
+    mixed = mixed.reshape(formula.PHI, channels, -1)
+    return jnp.sum(energy) / target.values, gradients, Curvature(geometry, mixed, color)
+
+
+def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
+    """``_error_slots``, then v rho' J'J: upper triangle of geometry, mixed, one for colours."""
+    entries = pixel.phi
+    contrast = pixel.contrast
+    squared = effective_weight(pixel, image, weight, loss) * pixel.weights * pixel.weights
+    both = squared * dot(contrast, contrast)
+    scaled = [both * entry for entry in entries]
+    mixed = [squared * c for c in contrast]
+    return [
+        *_error_slots(pixel, image, weight, loss=loss),
+        *(scaled[i] * entries[j] for i in range(formula.PHI) for j in range(i, formula.PHI)),
+        *(pull * entry for entry in entries for pull in mixed),
+        squared,
+    ]
+
+
+def change_of_picture(
+    sites: Sites, lists: Candidates, target: Target, vector: jax.Array
+) -> jax.Array:
+    """sqrt(v rho') J vector, for a vector [6 + C, N] in (phi, colour), in one pass.
+
+    The product of two such pictures is the vectors' product with the Gauss-Newton matrix.
+
+    Returns:
+      float[blocks, cell * cell, C, lanes].
+    """
+    channels = sites.channels
+    drawn = blend_pictures(target.backend, sites, lists, vector, channels, _change_of_color)
+    color, change = drawn[:, :, :channels], drawn[:, :, channels:]
+    squared = jnp.sum((color - target.image) ** 2, axis=2, keepdims=True)
+    return jnp.sqrt(target.weight * SLOPES[target.loss](squared)) * change
+
+
+def _change_of_color(pixel: Pixel) -> list[jax.Array]:
+    """What a step of one site does to the pixel's colour, over the site's weight.
+
+    The step, in (phi, colour), is attached to the site.
+    """
+    logit = dot(pixel.phi, pixel.attached[: formula.PHI])
+    own = pixel.attached[formula.PHI :]
+    return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
+
+
+def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.Array) -> jax.Array:
+    """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
+
+    def slots(pixel: Pixel, image, weight):
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [scaled * value for value in pixel.blended]
+
+    options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
+    return compare(sites, lists, target, len(colors), slots, **options)
+
+
+def color_right_side(sites: Sites, lists: Candidates, target: Target) -> jax.Array:
+    """W'V (target - picture), [C, N], and the diagonal of W'VW in a last row."""
+
+    def slots(pixel: Pixel, image, weight):
+        scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
+        return [*(-scaled * e for e in errors(pixel, image)), scaled * pixel.weights]
+
+    return compare(sites, lists, target, sites.channels + 1, slots)

@@ -1,0 +1,107 @@
+"""State: what a fit or a minimisation carries from step to step; Progress: what it reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sad_jax import html
+from sad_jax.draw.api import render
+from sad_jax.lists.candidates import Candidates
+from sad_jax.metrics import mse_to_psnr
+from sad_jax.model.sites import Sites
+from sad_jax.viz import film_frame
+
+
+class State(flax.struct.PyTreeNode):
+    """Everything that is carried from step to step, by a fit and by a loss of the user's own.
+
+    Attributes:
+      sites: as many as there is capacity; free slots hold parked sites, which no pixel sees.
+      lists: the lists of the cells.
+      optimizer: the optax state.
+      step: int32[], steps done.
+      value: float[], what the last step minimised, before it: the loss, in a fit the mean squared
+        error; NaN before the first step.
+      key: the random key of the steps to come, where they are random; else None.
+    """
+
+    sites: Sites
+    lists: Candidates
+    optimizer: optax.OptState
+    step: jax.Array
+    value: jax.Array = flax.struct.field(default_factory=lambda: jnp.float32(jnp.nan))
+    key: jax.Array | None = None
+
+    @property
+    def alive(self) -> jax.Array:
+        """bool[N], which slots hold a site of the picture."""
+        return self.sites.alive
+
+    @property
+    def num_sites(self) -> Any:
+        """Sites in the picture, an int; int[B] for a batch of states. It waits for the device."""
+        count = np.sum(np.asarray(self.alive), axis=-1)
+        return count if count.ndim else int(count)
+
+    def compact(self) -> Sites:
+        """The sites of the picture without the free slots, as ``save`` wants them.
+
+        Raises:
+          ValueError: a batch of states, whose pictures may differ in their number of sites.
+        """
+        if self.alive.ndim != 1:
+            raise ValueError(
+                f"expected one state, got a batch of shape {self.alive.shape[:-1]}; "
+                "take one by jax.tree.map(lambda leaf: leaf[i], state)"
+            )
+        alive = np.flatnonzero(self.alive)
+        return jax.tree.map(lambda leaf: leaf[alive], self.sites)
+
+    def _repr_html_(self) -> str:
+        """The picture as it stands, and its sites, as notebooks show them."""
+        picture = html.thumbnail(film_frame(render(self.sites, self.lists)))
+        return html.beside(picture, f"step {int(self.step)}, {self.sites._repr_html_()}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Where a fit or a minimisation stands, given to the caller's ``progress`` as it goes on.
+
+    Attributes:
+      step, steps: optimiser steps done, and in all.
+      seconds: since the start, in a fit without compilation.
+      state: the state itself; of a batch of fits, all states stacked.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    state: State
+
+    @property
+    def value(self) -> Any:
+        """What the last step minimised, before it, with its lists: a float, float[B] of a batch."""
+        value = np.asarray(self.state.value)
+        return value if value.ndim else float(value)
+
+    @property
+    def psnr(self) -> Any:
+        """The value in dB, where it is a mean squared error as in a fit: a float, or float[B]."""
+        psnr = np.asarray(mse_to_psnr(self.state.value))
+        return psnr if psnr.ndim else float(psnr)
+
+    @property
+    def num_sites(self) -> Any:
+        """Sites in the picture: an int, or int[B] of a batch."""
+        return self.state.num_sites
+
+    def image(self) -> np.ndarray:
+        """The picture as it is now, float32[H, W, C]."""
+        return np.asarray(render(self.state.sites, self.state.lists))

@@ -1,0 +1,136 @@
+"""The jitted inner loops of a fit: several steps of one recipe at a time."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sad_jax.draw.passes import prepare
+from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.flooding import propagate
+from sad_jax.model.sites import Sites, clamp
+from sad_jax.model.tangent import as_updates, from_tangent, to_tangent
+from sad_jax.optimize.adam import Rates, paper_optimizer
+from sad_jax.optimize.gauss_newton import SHARPEST, curvature_in_tangents
+from sad_jax.optimize.least_squares import (
+    Target,
+    change_of_picture,
+    gradient,
+    gradient_and_curvature,
+    gradient_sums,
+)
+from sad_jax.optimize.state import State
+
+
+@partial(jax.jit, static_argnames=("rates", "lists_every"))
+def run_adam(
+    state: State,
+    target: Target,
+    steps: jax.Array,
+    total: jax.Array,
+    *,
+    rates: Rates,
+    lists_every: int,
+) -> State:
+    """``steps`` steps of the published recipe, of ``total`` in all.
+
+    Args:
+      state: of a fit, with ``paper_optimizer``'s state.
+      target: the picture.
+      steps: int32[].
+      total: float[].
+      rates: of the optimiser.
+      lists_every: steps between two propagation passes.
+    """
+    optimizer = paper_optimizer(rates)
+
+    def step(_, state: State) -> State:
+        assert state.key is not None  # propagation is random
+        canvas, key = state.lists.canvas, jax.random.fold_in(state.key, state.step)
+
+        def renewed() -> Candidates:
+            lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
+            return prepare(target.backend, lists)
+
+        mse, gradients = gradient(state.sites, state.lists, target)
+        lists = jax.lax.cond(state.step % lists_every == 0, renewed, lambda: state.lists)
+        updates, optimizer_state = optimizer.update(
+            gradients,
+            state.optimizer,
+            state.sites,
+            neighbours=state.lists.at(state.sites.position),
+            progress=state.step / total,
+        )
+        sites = optax.apply_updates(state.sites, updates)
+        return state.replace(
+            sites=clamp(sites, canvas),
+            lists=lists,
+            optimizer=optimizer_state,
+            step=state.step + 1,
+            value=mse,
+        )
+
+    prepared = state.replace(lists=prepare(target.backend, state.lists))
+    done = jax.lax.fori_loop(0, steps, step, prepared)
+    return done.replace(lists=done.lists.replace(transposed=None))
+
+
+@partial(jax.jit, static_argnames="optimizer")
+def run_gauss_newton(
+    state: State,
+    target: Target,
+    steps: jax.Array,
+    damping: jax.Array,
+    sharpest: jax.Array | float = SHARPEST,
+    *,
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> State:
+    """``steps`` Gauss-Newton steps on fixed lists, with the curvature of the first one.
+
+    Args:
+      state: of a fit, with a ``LastStep`` as its optimiser state.
+      target: the picture.
+      steps: int32[].
+      damping: float[], see ``gauss_newton.py``.
+      sharpest: no site leaves a step with a larger tau / S, in 1 / pixels.
+      optimizer: ``scale_by_plane`` with its options.
+    """
+    start, size = state.sites, state.lists.grid.size
+    lists = prepare(target.backend, state.lists)
+    largest = jnp.log(sharpest * size)
+
+    def push(sites: Sites, tangent: jax.Array) -> jax.Array:
+        return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
+
+    def step(i, carry):
+        sites, last, mse, sums = carry
+        tangent, last = optimizer.update(
+            to_tangent(sites, size, sums),
+            last,
+            curvature=curvature,
+            push=partial(push, sites),
+            damping=damping,
+        )
+        moved = optax.apply_updates(sites, as_updates(sites, tangent))
+        moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
+        moved = clamp(moved, lists.canvas)
+        ahead = jax.lax.cond(
+            i + 1 < steps,
+            lambda: gradient_sums(moved, lists, target),
+            lambda: (mse, sums),
+        )
+        return moved, last, *ahead
+
+    mse, sums, curvature = gradient_and_curvature(start, lists, target)
+    curvature = curvature_in_tangents(start, size, curvature)
+    last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
+    sites, last, mse, _ = jax.lax.fori_loop(0, steps, step, (start, last, mse, sums))
+    return state.replace(
+        sites=sites,
+        optimizer=last._replace(change=None),  # the lists may be others at the next call
+        step=state.step + steps,
+        value=mse,
+    )

@@ -1,0 +1,83 @@
+"""Sites files by suffix: ``.sad``, and ``.txt`` and ``.json`` of the official programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.sites import Sites
+from sad_jax.storage import official, sad
+from sad_jax.storage.atomic import read_bytes, write_bytes
+
+SUFFIXES = (".sad", ".txt", ".json")
+
+
+def save(path: str | os.PathLike, sites: Sites, canvas: Canvas | tuple[int, int]) -> None:
+    """Writes sites to a file, whole or not at all; the suffix says in which form.
+
+    Args:
+      path: ending in ``.sad`` (any number of channels, exact), ``.txt`` or ``.json`` (the official
+        forms: three channels, always read as K = 8 and cells of one pixel).
+      sites: N sites.
+      canvas: (H, W) in pixels, meaning K = 8 and cells of one pixel, or a ``Canvas``.
+
+    Raises:
+      ValueError: for another suffix, or sites that the form cannot hold.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
+      >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 4, key=jax.random.key(0))
+      >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")
+      >>> sad.save(path, sites, (8, 8))
+      >>> sites, canvas = sad.load(path)
+      >>> sites.num_sites, canvas.shape
+      (4, (8, 8))
+    """
+    canvas = Canvas.of(canvas)
+    suffix = check_suffix(path)
+    if suffix == ".sad":
+        data = sad.encode(sites, canvas)
+    else:
+        form = official.format_txt if suffix == ".txt" else official.format_json
+        data = form(sites, canvas).encode()
+    write_bytes(path, data)
+
+
+def load(path: str | os.PathLike) -> tuple[Sites, Canvas]:
+    """Reads a file of sites; the suffix says in which form.
+
+    Args:
+      path: ending in ``.sad``, ``.txt`` or ``.json``.
+
+    Returns:
+      The sites, and the canvas: (H, W), K and cell size.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: for another suffix, or if it is not a whole, unaltered file of its form.
+    """
+    suffix = check_suffix(path)
+    data = read_bytes(path, "a file of sites")
+    try:
+        if suffix == ".sad":
+            return sad.decode(data)
+        parse = official.parse_txt if suffix == ".txt" else official.parse_json
+        return parse(_text(data))
+    except ValueError as error:
+        raise ValueError(f"{error}: {path}") from error
+
+
+def check_suffix(path: str | os.PathLike) -> str:
+    """The suffix of a file of sites, in lower case; ValueError for any other."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"expected a file ending in {', '.join(SUFFIXES)}, got {str(path)!r}")
+    return suffix
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("expected a text file of sites, got bytes that are no text") from None

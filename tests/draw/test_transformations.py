@@ -1,0 +1,101 @@
+"""JAX's transformations through query, owners and the lists; render's are in test_render.py."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+
+SHAPE = (6, 9)
+
+
+def stack(trees):
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def in_float64(make_sites, reference):
+    sites = reference.double(make_sites(6, 2, SHAPE))
+    return sites, reference.lists(sites, SHAPE, k=4)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("use", ["render", "query"])
+def test_jvp_equals_finite_differences_and_the_hessian_is_symmetric(make_sites, reference, use):
+    sites, lists = in_float64(make_sites, reference)
+    points = np.asarray([[0.3, 1.2], [7.9, 4.4], [4.0, 3.0]])
+    flat, restore = jax.flatten_util.ravel_pytree(sites)
+    vector = np.random.default_rng(0).normal(size=flat.shape)
+
+    @jax.jit
+    def draw(v):
+        if use == "query":
+            return sad.query(restore(v), lists, points)
+        return sad.render(restore(v), lists, implementation="xla")
+
+    _, tangent = jax.jvp(draw, (flat,), (vector,))
+    difference = (draw(flat + 1e-6 * vector) - draw(flat - 1e-6 * vector)) / 2e-6
+    np.testing.assert_allclose(tangent, difference, rtol=1e-5, atol=1e-7)
+    hessian = jax.jit(jax.hessian(lambda v: jnp.sum(draw(v) ** 2)))(flat)
+    assert np.abs(hessian).max() > 1e-3
+    np.testing.assert_allclose(hessian, hessian.T, atol=1e-9 * np.abs(hessian).max())
+
+
+def test_forward_mode_of_the_default_names_the_one_that_has_it(make_sites):
+    sites = make_sites(5, shape=SHAPE)
+    draw = partial(sad.render, lists=sad.find_candidates(sites, SHAPE))
+    with pytest.raises(TypeError, match=r'expected implementation="xla" for forward mode.*, got'):
+        jax.jvp(draw, (sites,), (sites,))
+    with pytest.raises(TypeError, match="custom_vjp"):  # JAX's own words, under the user's jit
+        jax.jvp(jax.jit(draw), (sites,), (sites,))
+
+
+def test_batches_of_lists_queries_and_owners_equal_a_loop(make_sites, reference):
+    batch = [make_sites(12, shape=SHAPE, seed=seed) for seed in range(3)]
+    points = jnp.asarray(np.random.default_rng(0).uniform(0, 5, (3, 4, 2)), jnp.float32)
+
+    def everything(sites, points):
+        lists = sad.find_candidates(sites, SHAPE, k=4)
+        colors = sad.query(sites, lists, points)
+        return lists.ids, sad.owners(sites, lists), colors, sad.render(sites, lists)
+
+    ids, owners, colors, pictures = jax.jit(jax.vmap(everything))(stack(batch), points)
+    for i, sites in enumerate(batch):
+        expected = everything(sites, points[i])
+        np.testing.assert_array_equal(ids[i], expected[0])
+        np.testing.assert_array_equal(owners[i], expected[1])
+        np.testing.assert_allclose(colors[i], expected[2], atol=1e-5)
+        np.testing.assert_allclose(pictures[i], expected[3], atol=1e-5)
+
+
+def test_no_gradient_flows_through_owners_or_lists(make_sites):
+    sites = make_sites(12, shape=SHAPE)
+
+    def loss(sites):
+        lists = sad.find_candidates(sites, SHAPE)
+        return jnp.sum(sites.color[sad.owners(sites, lists)] ** 2)
+
+    gradient = jax.jit(jax.grad(loss))(sites)
+    owner = np.asarray(sad.owners(sites, SHAPE))
+    count = np.bincount(owner.ravel(), minlength=12)
+    np.testing.assert_allclose(gradient.color, 2 * sites.color * count[:, None], rtol=1e-5)
+    for name in ("position", "log_tau", "radius", "direction", "log_aniso"):
+        np.testing.assert_array_equal(getattr(gradient, name), 0)
+
+
+def test_query_runs_inside_scan_with_its_gradient(make_sites):
+    sites = make_sites(12, shape=SHAPE)
+    lists = sad.find_candidates(sites, SHAPE)
+    points = jnp.asarray(np.random.default_rng(0).uniform(0, 5, (3, 4, 2)), jnp.float32)
+    total = lambda sites, points: jnp.sum(sad.query(sites, lists, points) ** 2)  # noqa: E731
+
+    def scanned(sites):
+        add = lambda carry, points: (carry + total(sites, points), None)  # noqa: E731
+        return jax.lax.scan(add, 0.0, points)[0]
+
+    found = jax.jit(jax.value_and_grad(scanned))(sites)
+    expected = jax.value_and_grad(lambda sites: sum(total(sites, p) for p in points))(sites)
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,220 @@
+"""Recipe fast: colours against least squares, and fits of small smooth pictures."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from sad_jax.fitting.fast import solve_colors
+from sad_jax.metrics import psnr
+from sad_jax.optimize.least_squares import make_target
+from sad_jax.storage.sad import decode
+
+SHAPE = (24, 32)
+CONFIG = sad.FitConfig(num_sites=50, initial_sites=110, steps=40)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def photo() -> np.ndarray:
+    """A disc on a ramp, smooth at its border."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    disc = 1 / (1 + np.exp((np.hypot(x - 18, y - 10) - 7) / 2))
+    ramp = x / SHAPE[1]
+    return np.stack([disc, 0.3 + 0.5 * ramp, 1 - 0.8 * disc * ramp], -1).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def first(photo, compiled):
+    """The fit that the others are compared with."""
+    return sad.fit(photo, CONFIG, key=KEY), dict(compiled)
+
+
+class Colors:
+    """Soft sites with frozen lists, and the weights of all pixels, dense, in float64."""
+
+    shape = (12, 16)
+
+    def __init__(self, make_sites, reference):
+        sites = make_sites(12, shape=self.shape)
+        self.sites = sites.replace(log_tau=np.asarray(sites.log_tau - 3, np.float32))
+        self.lists = reference.lists(self.sites, self.shape, 4)
+        points, ids = reference.pixels(self.lists)
+        self.weights = np.zeros((len(points), 12))
+        np.put_along_axis(self.weights, ids, reference.weights(self.sites, points, ids, 16), 1)
+        rng = np.random.default_rng(3)
+        self.mask = rng.uniform(size=self.shape).astype(np.float32)
+        self.noise = rng.normal(size=(*self.shape, 3))
+
+    def solve(self, image: np.ndarray) -> np.ndarray:
+        target = make_target(self.lists.grid, jnp.asarray(image), jnp.asarray(self.mask))
+        solved, mse = solve_colors(self.sites, self.lists, target, iterations=20)
+        total = self.error(np.asarray(solved.color), image)
+        np.testing.assert_allclose(mse, total / (3 * self.mask.sum()), rtol=1e-4)
+        for name in ("position", "log_tau", "radius", "direction", "log_aniso"):
+            np.testing.assert_array_equal(getattr(solved, name), getattr(self.sites, name))
+        return np.asarray(solved.color)
+
+    def error(self, colors: np.ndarray, image: np.ndarray) -> float:
+        squared = (self.weights @ colors - image.reshape(-1, 3)) ** 2
+        return np.sum(self.mask.ravel()[:, None] * squared)
+
+    def optimum(self, image: np.ndarray) -> np.ndarray:
+        root = np.sqrt(self.mask.ravel().astype(np.float64))[:, None]
+        return np.linalg.lstsq(root * self.weights, root * image.reshape(-1, 3), rcond=None)[0]
+
+
+@pytest.fixture(scope="module")
+def colors(make_sites, reference) -> Colors:
+    return Colors(make_sites, reference)
+
+
+def test_solved_colors_are_those_of_least_squares(colors):
+    wanted = np.random.default_rng(0).uniform(0.25, 0.75, (12, 3))
+    image = (colors.weights @ wanted).reshape(*colors.shape, 3) + 0.02 * colors.noise
+    image = image.astype(np.float32)
+    best = colors.optimum(image)
+    assert best.min() > 0
+    assert best.max() < 1
+    found = colors.solve(image)
+    assert colors.error(found, image) <= colors.error(best, image) * (1 + 1e-4)
+    np.testing.assert_allclose(found, best, atol=5e-3)
+
+
+@pytest.mark.parametrize("contrast", [0.1, 0.5, 2.0])
+def test_solved_colors_are_in_range_and_better_than_before(colors, contrast):
+    image = (0.5 + contrast * colors.noise).clip(-1, 2).astype(np.float32)
+    found = colors.solve(image)
+    assert 0 <= found.min() <= found.max() <= 1
+    assert colors.error(found, image) < colors.error(colors.sites.color, image)
+    if contrast == 2:
+        best = colors.optimum(image)
+        assert best.min() < 0
+        assert best.max() > 1
+        assert found.min() == 0
+        assert found.max() == 1
+
+
+def test_the_budget_is_met_and_the_figures_are_those_of_the_file(first, photo):
+    result = first[0]
+    assert result.sites.num_sites == 50
+    sites, canvas = decode(result.data)
+    assert canvas == result.canvas == sad.Canvas(SHAPE)
+    for a, b in zip(jax.tree.leaves(sites), jax.tree.leaves(result.sites), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.isfinite(a).all()
+    picture = np.asarray(sad.render(*decode(result.data)))
+    assert result.psnr == pytest.approx(psnr(picture, photo), abs=1e-6)
+    assert result.psnr > 28
+    assert result.steps == 40
+    assert not result.interrupted
+
+
+def test_the_picture_of_the_loop_is_that_of_the_file(first):
+    assert first[0].loop_psnr == pytest.approx(first[0].psnr, abs=1e-3)
+
+
+def test_sites_are_thinned_in_stages_to_the_budget(first):
+    sites = first[0].history["sites"]
+    assert first[0].history["step"] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert sites[0] == 110
+    assert (np.diff(sites) <= 0).all()
+    assert sites[1] > sites[2] > 50
+    assert sites[3:] == [50] * 5
+
+
+def test_borders_start_soft_and_sharpen(first, photo):
+    sharpest = []
+    record = lambda now: sharpest.append(np.exp(now.state.sites.log_tau.max()) / 32)  # noqa: E731
+    assert sad.fit(photo, CONFIG, key=KEY, progress=record).data == first[0].data
+    softest = 2 / np.sqrt(24 * 32 / 50)
+    allowed = softest * (20 / softest) ** np.minimum(np.arange(0, 1, 1 / 8) / 0.65, 1)
+    assert (sharpest <= allowed * 1.001).all()
+    assert sharpest[0] == pytest.approx(softest, rel=1e-3)
+    assert sharpest[-1] > 1.5 * softest
+
+
+def test_steps_are_traced_once_for_each_kind(first):
+    compiled = first[1]
+    assert compiled["jit(run_gauss_newton)"] == 2  # before and after the budget is reached
+    assert compiled["jit(_sums)"] == 2
+    assert compiled["jit(solve_colors)"] == 1
+
+
+def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, compiled):
+    before = compiled.total()
+    assert sad.fit(photo, CONFIG, key=KEY).data == first[0].data
+    assert compiled.total() == before
+    names = [f"jit({name})" for name in ("run_gauss_newton", "_search", "_sums", "solve_colors")]
+    counts = [compiled[name] for name in names]
+    other = sad.fit(photo[::-1].copy(), CONFIG, key=jax.random.key(1))
+    assert [compiled[name] for name in names] == counts
+    assert min(counts) > 0
+    assert other.data != first[0].data
+
+
+def test_pixels_outside_of_the_mask_do_not_matter(photo):
+    mask = np.zeros(SHAPE)
+    mask[3:20, 4:28] = 1
+    other = np.where(mask[..., None] > 0, photo, 1 - photo[::-1, ::-1])
+    a, b = (sad.fit(image, CONFIG, key=KEY, mask=mask) for image in (photo, other))
+    assert a.data == b.data
+    assert a.sites.num_sites == 50
+    picture = np.asarray(sad.render(*decode(a.data)))
+    assert psnr(picture[3:20, 4:28], photo[3:20, 4:28]) > 25
+
+
+@pytest.mark.parametrize("stop", [5, 25, 35])
+def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_path, stop):
+    def press(progress) -> None:
+        if progress.step >= stop:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "state"
+    cut = sad.fit(photo, CONFIG, key=KEY, progress=press, checkpoint=path)
+    assert cut.interrupted
+    assert cut.steps == stop
+    assert cut.sites.num_sites == 50
+    assert path.exists()
+    whole = sad.fit(photo, CONFIG, key=jax.random.key(9), checkpoint=path, resume=True)
+    assert whole.data == first[0].data
+    assert whole.history["sites"] == first[0].history["sites"]
+    assert not path.exists()
+
+
+def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):
+    config = sad.FitConfig(num_sites=50, initial_sites=110, steps=40, seconds=1e-6)
+    result = sad.fit(photo, config, key=KEY)
+    assert result.steps < 40
+    assert result.sites.num_sites == 50
+    assert not result.interrupted
+
+
+@pytest.mark.parametrize("loss", ["huber", "cauchy"])
+def test_a_robust_loss_sees_past_outliers(photo, loss):
+    """A tenth of the pixels are noise; the picture under them is closer than by least squares."""
+    rng = np.random.default_rng(0)
+    wrong = rng.uniform(size=(*SHAPE, 1)) < 0.1
+    noisy = np.where(wrong, rng.uniform(size=photo.shape), photo).astype(np.float32)
+    least = sad.fit(noisy, CONFIG, key=KEY)
+    robust = sad.fit(noisy, dataclasses.replace(CONFIG, loss=loss), key=KEY)
+    found, other = (psnr(np.asarray(sad.render(*decode(r.data))), photo) for r in (robust, least))
+    assert found > other + 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "n", "initial", "k"), [((1, 1), 1, 1, 8), ((1, 12, 4), 5, 5, 2), ((5, 4, 7), 3, 9, 4)]
+)
+def test_any_picture_can_be_fitted(shape, n, initial, k):
+    """Gray and many channels, one pixel, one row, fewer sites than a list holds."""
+    image = np.linspace(0.2, 0.8, int(np.prod(shape)), dtype=np.float32).reshape(shape)
+    config = sad.FitConfig(num_sites=n, initial_sites=initial, steps=1, k=k)
+    result = sad.fit(image, config, key=KEY)
+    assert result.sites.num_sites == n
+    assert result.sites.channels == (shape[2] if len(shape) == 3 else 1)
+    assert result.canvas == sad.Canvas(shape[:2], k=k)
+    assert result.psnr > 12
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(result.sites))

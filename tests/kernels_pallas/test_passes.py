@@ -1,0 +1,87 @@
+"""The passes over a picture by the kernels, interpreted, against their XLA twin."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from kernels_pallas import INTERPRETED
+from sad_jax.backend import Backend
+
+CASES = [  # shape, sites, channels, K, cell
+    ((1, 1), 1, 3, 8, 1),
+    ((1, 37), 5, 1, 8, 2),
+    ((13, 10), 30, 3, 8, 4),
+    ((11, 14), 40, 4, 1, 2),
+    ((9, 14), 60, 5, 32, 1),
+    ((25, 31), 40, 5, 3, 4),
+    ((7, 9), 20, 6, 4, 1),
+]
+KERNELS = Backend("pallas", INTERPRETED)
+ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in float32
+
+
+@pytest.mark.parametrize(
+    ("name", "case", "deterministic"),
+    [
+        *(("pull back", case, True) for case in CASES[:6]),
+        ("pull back", CASES[5], False),
+        ("gradient", CASES[1], False),
+        ("curvature", CASES[0], True),
+        ("curvature", CASES[3], False),
+        ("curvature", CASES[6], True),  # more sums than a kernel holds at once
+        ("change", CASES[3], True),
+        ("change", CASES[6], False),
+        ("colors", CASES[3], True),
+        ("statistics", CASES[3], True),
+    ],
+)
+def test_kernels_equal_the_xla_twin(
+    make_case, run_pass, reference, assert_same, name, case, deterministic
+):
+    """Values and gradients: element by element, by cosine and by relative norm."""
+    arguments = make_case(*case)
+    kernels = Backend("pallas", INTERPRETED, deterministic)
+    found = run_pass(*arguments, name=name, backend=kernels)
+    assert_same(found, run_pass(*arguments, name=name, backend=Backend("xla_vjp")), ROUNDING)
+    if name == "pull back":
+        np.testing.assert_allclose(found[0], reference.render(*arguments[:2]), atol=2e-4)
+
+
+def test_a_batch_equals_a_loop(make_sites, make_case, run_pass, assert_same):
+    cases = [make_case((6, 9), 12, 3, 4, 1) for _ in range(2)]
+    cases[1] = (make_sites(12, 3, (6, 9), seed=7), *cases[1][1:])
+    one = partial(run_pass, name="pull back", backend=KERNELS)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)
+    together = jax.jit(jax.vmap(one))(*stacked)
+    for i, case in enumerate(cases):
+        assert_same(jax.tree.map(lambda leaf, i=i: leaf[i], together), one(*case), 1e-5)
+
+
+def test_kernels_run_inside_scan_and_checkpoint(make_case, assert_same):
+    sites, lists, image, *_ = make_case((6, 9), 12, 3, 4, 1)
+
+    @partial(jax.jit, static_argnums=0)
+    def descend(implementation):
+        def loss(sites):
+            picture = sad.render(sites, lists, implementation=implementation)
+            return jnp.sum((picture - image) ** 2)
+
+        def step(sites, _):
+            slope = jax.grad(jax.checkpoint(loss))(sites)
+            return jax.tree.map(lambda a, g: a - 1e-3 * g, sites, slope), loss(sites)
+
+        return jax.lax.scan(step, jax.tree.map(jnp.asarray, sites), None, length=2)
+
+    assert_same(descend("pallas_interpret"), descend("xla"), 1e-4)
+
+
+def test_kernels_have_no_second_derivative(make_sites, reference):
+    sites = make_sites(4)
+    lists = reference.lists(sites, (3, 3))
+    slope = jax.grad(lambda s: jnp.sum(sad.render(s, lists, implementation=KERNELS) ** 2))
+    with pytest.raises(TypeError, match=r'expected implementation="xla" .* got a Pallas kernel'):
+        jax.jvp(slope, (sites,), (sites,))

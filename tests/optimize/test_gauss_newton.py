@@ -1,0 +1,265 @@
+"""Gauss-Newton steps against dense linear algebra on a tiny picture."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from sad_jax.model import tangent
+from sad_jax.model.sites import PARKED_RADIUS, clamp
+from sad_jax.optimize import gauss_newton as gn
+from sad_jax.optimize import linear
+from sad_jax.optimize.least_squares import Curvature, make_target
+from sad_jax.optimize.steps import run_gauss_newton
+
+CASES = [((5, 7), 1, 2, False), ((6, 5), 4, 1, True)]  # shape, channels, cell, weighted
+
+PLANE = gn.scale_by_plane()
+run = partial(run_gauss_newton, optimizer=PLANE)
+close = partial(np.testing.assert_allclose, rtol=1e-8, atol=1e-8)
+
+
+def make_state(sites, lists) -> sad.State:
+    """Before the first step."""
+    nan = jnp.asarray(jnp.nan, np.asarray(sites.radius).dtype)
+    return sad.State(sites, lists, PLANE.init(sites), jnp.int32(0), nan)
+
+
+def as_dense(blocks: Curvature) -> np.ndarray:
+    """[N, 6 + C, 6 + C]."""
+    n, channels = len(blocks.color), blocks.mixed.shape[1]
+    mixed = np.moveaxis(np.asarray(blocks.mixed), -1, 0)
+    color = np.eye(channels) * np.asarray(blocks.color)[:, None, None]
+    geometry = np.moveaxis(np.asarray(blocks.geometry), -1, 0)
+    assert geometry.shape == (n, 6, 6)
+    return np.block([[geometry, mixed], [mixed.swapaxes(1, 2), color]])
+
+
+def random_blocks(n: int, channels: int) -> Curvature:
+    """Positive definite, as sums of J'J of a few pixels each."""
+    rng = np.random.default_rng(0)
+    geometry, weight = rng.normal(size=(n, 5, channels, 6)), rng.uniform(0.1, 1, (n, 5))
+    return Curvature(
+        geometry=np.einsum("mpcg,mpch->ghm", geometry, geometry),
+        mixed=np.einsum("mpcg,mp->gcm", geometry, weight),
+        color=np.sum(weight * weight, 1),
+    )
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("shape", "channels", "cell", "weighted"), CASES)
+def test_maps_to_tangents_give_the_dense_jacobian(make_problem, shape, channels, cell, weighted):
+    problem = make_problem(shape, channels, cell, weighted)
+    sites, size = problem.sites, problem.grid.size
+    in_phi, in_tangent = problem.phi_jacobian, problem.jacobian
+    blocks = problem.blocks(in_phi)
+    found = jax.jit(gn.curvature_in_tangents, static_argnums=1)(
+        sites, size, Curvature(blocks[:6, :6], blocks[:6, 6:], blocks[6, 6])
+    )
+    dense = problem.blocks(in_tangent)
+    close(as_dense(found), np.moveaxis(dense, -1, 0), atol=1e-7)
+    close(found.diagonal, np.einsum("ggn->gn", dense), atol=1e-7)
+
+    to_tangent = jax.jit(tangent.to_tangent, static_argnums=1)
+    close(to_tangent(sites, size, problem.right_side(in_phi)), problem.right_side(in_tangent))
+
+    vector, sums = np.random.default_rng(0).normal(size=(2, *problem.parameters.shape))
+    step = np.asarray(jax.jit(tangent.from_tangent, static_argnums=1)(sites, size, vector))
+    change = lambda jacobian, v: np.einsum("mgn,gn->m", jacobian, v)  # noqa: E731
+    close(change(in_phi, step), change(in_tangent, vector))
+    close(np.vdot(step, sums), np.vdot(vector, to_tangent(sites, size, sums)))
+
+
+@pytest.mark.usefixtures("x64")
+def test_small_systems_are_solved_as_by_numpy():
+    blocks = random_blocks(7, 3)
+    added, right = np.random.default_rng(1).uniform(0.01, 1, (2, 9, 7))
+    dense = as_dense(blocks)
+    matrix = dense + added.T[:, :, None] * np.eye(9)
+    expected = np.linalg.solve(matrix, right.T[..., None])[..., 0].T
+    close(jax.jit(gn.solve_blocks)(blocks, added, right), expected)
+    geometry = np.linalg.solve(matrix[:, :6, :6], right[:6].T[..., None])[..., 0].T
+    found = jax.jit(linear.cholesky_solve)(blocks.geometry, added[:6], right[:6])
+    close(found, geometry)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_systems_that_rounding_has_made_indefinite_have_finite_solutions(scale):
+    """Blocks of rank one less a little, with next to nothing on the diagonal, or nothing at all."""
+    geometry = np.full((6, 6, 3), scale, np.float32)
+    geometry[3, 3] *= 1 - 1e-5
+    blocks = Curvature(geometry, np.zeros((6, 2, 3), np.float32), np.zeros(3, np.float32))
+    blocks = jax.tree.map(lambda leaf: leaf * np.asarray([1, 1, 0], np.float32), blocks)
+    added = np.asarray(1e-6 * blocks.diagonal + gn.FLOOR)
+    found = jax.jit(gn.solve_blocks)(blocks, added, np.ones((8, 3), np.float32))
+    assert np.isfinite(found).all()
+
+
+@pytest.mark.usefixtures("x64")
+def test_conjugate_gradients_end_at_the_solution():
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(12, 12))
+    matrix, right = factor @ factor.T + np.eye(12), rng.normal(size=(3, 4))
+
+    @partial(jax.jit, static_argnums=0)
+    def run(iterations):
+        product = lambda v: (matrix @ v.ravel()).reshape(v.shape)  # noqa: E731
+        scale = np.diag(matrix).reshape(3, 4)
+        return linear.conjugate_gradients(product, lambda r: r / scale, right, iterations)
+
+    expected = np.linalg.solve(matrix, right.ravel()).reshape(3, 4)
+    close(run(24), expected)
+    assert np.abs(run(2) - expected).max() > 1e-3
+    np.testing.assert_array_equal(run(0), 0 * right)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("damping", [0.03, 30.0])
+def test_a_step_is_the_best_one_in_the_plane_within_the_caps(make_problem, damping):
+    """Of -B^-1 J'Ve, capped, and the last step, by dense matrices; then sites are clamped."""
+    problem = make_problem(*CASES[1])
+    sites, _, target = problem.arguments
+    rows, n = problem.parameters.shape
+    matrix = problem.matrix(problem.jacobian)
+    right = problem.right_side(problem.jacobian)
+    diagonal = damping * np.einsum("gngn->gn", matrix) + gn.FLOOR
+    matrix = matrix.reshape(rows * n, rows * n) + np.diag(diagonal.ravel())
+    blocks = np.moveaxis(problem.blocks(problem.jacobian), -1, 0)
+    blocks = blocks + diagonal.T[..., None] * np.eye(rows)
+    cap = np.asarray([1.0, 1.0, 0.5, 0.5, 0.3, 0.3, *[0.15] * problem.channels])[:, None]
+    fresh = -np.linalg.solve(blocks, right.T[..., None])[..., 0].T
+    assert 0 < np.mean(np.abs(fresh) > cap) < 0.5  # some entries meet their caps
+    fresh = np.clip(fresh, -cap, cap)
+    last = 0.01 * np.random.default_rng(1).normal(size=fresh.shape)
+    plane = np.stack([fresh.ravel(), last.ravel()])
+    length = np.linalg.solve(plane @ matrix @ plane.T, -plane @ right.ravel())
+    step = np.clip(length[0] * fresh + length[1] * last, -cap, cap)
+
+    state = make_state(sites, problem.lists).replace(
+        optimizer=gn.LastStep(jnp.asarray(last.T), None)
+    )
+    sharpest = 8.0
+    moved = run(state, target, 1, jnp.asarray(damping), jnp.asarray(sharpest))
+    assert int(moved.step) == 1
+    close(moved.value, np.average(problem.error**2, weights=problem.values))
+    np.testing.assert_allclose(moved.optimizer.step, step.T, rtol=1e-5, atol=1e-8)
+    direction = problem.sites.direction
+    turned = direction + step[4][:, None] * np.stack([-direction[:, 1], direction[:, 0]], -1)
+    expected = sites.replace(
+        position=sites.position + step[:2].T,
+        log_tau=np.minimum(sites.log_tau + step[2], np.log(sharpest * problem.grid.size)),
+        radius=sites.radius + step[3],
+        direction=turned,
+        log_aniso=sites.log_aniso + step[5],
+        color=sites.color + step[6:].T,
+    )
+    expected = jax.jit(clamp, static_argnums=1)(expected, problem.shape)
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+def test_steps_on_a_quadratic_are_conjugate_gradients():
+    """Colours alone, drawn by a matrix: n steps, each with one push, are n steps of CG."""
+    rng = np.random.default_rng(0)
+    drawing, right = rng.normal(size=(20, 8)), 1e-2 * rng.normal(size=8)
+    matrix, diagonal = drawing.T @ drawing + gn.FLOOR * np.eye(8), np.sum(drawing**2, 0)
+    blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), jnp.asarray(diagonal))
+    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20))
+    for _ in range(5):
+        gradient = jnp.zeros((7, 8)).at[6].set(matrix @ x - right)
+        push = lambda tangent: drawing @ tangent[6]  # noqa: E731
+        step, last = PLANE.update(gradient, last, curvature=blocks, push=push, damping=0.0)
+        x = x + step[6]
+        close(last.change, drawing @ step[6])
+        close(last.step, step.T)
+    scale = diagonal + gn.FLOOR
+    close(x, linear.conjugate_gradients(lambda v: matrix @ v, lambda r: r / scale, right, 5))
+
+
+@pytest.mark.parametrize("second", [0.0, 1.0, -3.0])
+def test_a_last_step_that_is_zero_or_parallel_changes_nothing(second):
+    """The matrix of (a, second a) is singular; the minimum along a is -slope / aa."""
+    matrix = 4.0 * np.outer([1, second], [1, second]).astype(np.float32)
+    length = linear.minimize_in_plane(matrix, np.asarray([-2, -2 * second], np.float32))
+    np.testing.assert_allclose(length, [0.5, 0], atol=1e-6)
+    assert np.all(
+        linear.minimize_in_plane(np.zeros((2, 2), np.float32), np.zeros(2, np.float32)) == 0
+    )
+
+
+def test_a_turned_direction_is_at_the_angle(make_sites):
+    sites = make_sites(5)
+    turn = np.zeros((9, 5), np.float32)
+    turn[4] = np.asarray([0, 1e-2, -1e-2, 0.1, -0.3])
+    update = tangent.as_updates(sites, jnp.asarray(turn))
+    turned = sites.direction + np.asarray(update.direction)
+    angle = np.arctan2(*turned.T[::-1]) - np.arctan2(*sites.direction.T[::-1])
+    np.testing.assert_allclose(np.sin(angle), np.sin(np.arctan(turn[4])), atol=1e-6)
+    assert not np.any(jax.tree.leaves(update.replace(direction=np.zeros(1)))[0])
+    shapes = jax.tree.map(np.shape, update)
+    assert shapes == jax.tree.map(np.shape, sites)
+
+
+@pytest.fixture(scope="module")
+def smooth(make_sites):
+    """Sites, exact lists and target of a smooth picture; site 3 is parked, site 5 is hidden."""
+    shape = (10, 13)
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32) / 13
+    image = np.stack([x, y, 0.5 + 0.4 * np.sin(5 * x)], -1).astype(np.float32)
+    sites = make_sites(9, shape=shape)
+    radius = np.array(sites.radius)
+    radius[3] = PARKED_RADIUS
+    log_tau = np.minimum(sites.log_tau, np.float32(5))  # below the sharpest
+    sites = jax.tree.map(jnp.asarray, sites.replace(radius=radius, log_tau=log_tau))
+    lists = sad.find_candidates(sites, shape, k=4)
+    ids = jnp.where(lists.ids == 5, 0, lists.ids)
+    lists = lists.replace(ids=ids)
+    return sites, lists, make_target(lists.grid, jnp.asarray(image)), image
+
+
+def test_sites_that_no_pixel_sees_stay_where_they_are(smooth):
+    sites, lists, target, _ = smooth
+    assert not np.isin([3, 5], lists.ids).any()
+    damping = jnp.float32(0.1)
+    moved = run(make_state(sites, lists), target, 5, damping)
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(sites), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a[np.asarray([3, 5])], b[np.asarray([3, 5])], rtol=1e-6)
+        assert np.any(a != b)
+    assert moved.sites.radius[3] == np.float32(PARKED_RADIUS)
+
+
+def test_parked_sites_in_a_list_get_finite_steps(smooth):
+    """With fewer sites than K, lists hold parked ones; their weight is zero."""
+    sites, lists, target, _ = smooth
+    radius = jnp.where(jnp.arange(9) < 2, sites.radius, PARKED_RADIUS)
+    few = sites.replace(radius=radius)
+    lists = sad.find_candidates(few, lists.canvas.shape)
+    assert np.isin(np.arange(2, 9), lists.ids).any()
+    state, damping = make_state(few, lists), jnp.float32(0.1)
+    moved = run(state, target, 5, damping)
+    assert np.isfinite(moved.value)
+    for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(few), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a[2:], b[2:], rtol=1e-6)
+
+
+def test_steps_lower_the_error(smooth):
+    sites, lists, target, image = smooth
+    error = lambda state: np.mean((sad.render(state.sites, state.lists) - image) ** 2)  # noqa: E731
+    state, damping = make_state(sites, lists), jnp.float32(0.1)
+    errors = [error(state)]
+    for _ in range(4):
+        state = run(state, target, 1, damping)
+        np.testing.assert_allclose(state.value, errors[-1], rtol=1e-4)
+        errors.append(error(state))
+    assert (np.diff(errors) < 0).all()
+    assert errors[-1] < 0.5 * errors[0]
+    together = run(make_state(sites, lists), target, 4, damping)
+    assert int(together.step) == 4
+    assert error(together) < 0.5 * errors[0]  # the curvature is that of the first step
+    assert error(together) != errors[-1]

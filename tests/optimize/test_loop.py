@@ -1,0 +1,230 @@
+"""The user's own loss: steps against plain gradients, edits against the squared error's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import sad_jax as sad
+from sad_jax.model.sites import PARKED_RADIUS
+from sad_jax.optimize import density
+from sad_jax.optimize.least_squares import make_target
+from sad_jax.optimize.loop import wanted_picture
+
+SHAPE = (9, 14)
+
+
+@pytest.fixture
+def target() -> np.ndarray:
+    return np.random.default_rng(5).uniform(0, 1, (*SHAPE, 3)).astype(np.float32)
+
+
+def squared(image: jax.Array, target: jax.Array) -> jax.Array:
+    return jnp.mean((image - target) ** 2)
+
+
+def make_state(make_sites, optimizer, n=12, capacity=20) -> sad.State:
+    return sad.make_state(make_sites(n, shape=SHAPE), SHAPE, optimizer, capacity=capacity)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_the_wanted_picture_of_a_squared_error_is_its_target(target, scale):
+    start = np.full_like(target, 0.5)
+    found = wanted_picture(lambda image, goal: scale * squared(image, goal), start, target)
+    np.testing.assert_allclose(found, target, atol=1e-3)
+
+
+def test_the_wanted_picture_changes_only_what_the_loss_sees(target):
+    seen = (np.arange(SHAPE[1]) % 3 > 0).astype(np.float32)[:, None]
+    start = np.full_like(target, 0.5)
+    found = wanted_picture(lambda image: jnp.sum((seen * (image - target)) ** 2), start)
+    np.testing.assert_allclose(found, np.where(seen > 0, target, start), atol=1e-3)
+
+
+def test_the_wanted_picture_moves_no_value_by_more_than_one(target):
+    found = wanted_picture(lambda image: 1e3 * jnp.sum(image[0]), target)  # no curvature at all
+    expected = target.copy()
+    expected[0] -= 1
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    flat = wanted_picture(lambda image: 0.0 * jnp.sum(image), target)
+    np.testing.assert_array_equal(flat, target)
+
+
+def test_a_step_is_the_optimisers_update_of_the_gradient(make_sites, target, assert_same):
+    optimizer = optax.sgd(0.3)
+    state = make_state(make_sites, optimizer, capacity=12)
+    value, gradient = jax.value_and_grad(
+        lambda sites: squared(sad.render(sites, state.lists, implementation="xla"), target)
+    )(state.sites)
+    moved, found = sad.make_step(squared, optimizer)(state, target)
+    np.testing.assert_allclose(found, value, rtol=1e-5)
+    expected = jax.tree.map(lambda leaf, slope: leaf - 0.3 * slope, state.sites, gradient)
+    for name in ("log_tau", "radius", "color", "log_aniso"):
+        assert_same(getattr(moved.sites, name), getattr(expected, name), 1e-5)
+    np.testing.assert_allclose(np.linalg.norm(moved.sites.direction, axis=1), 1, rtol=1e-5)
+    assert int(moved.step) == 1
+
+
+def test_colours_stay_in_their_range_where_one_is_given(make_sites, target):
+    state = make_state(make_sites, optax.sgd(1.0), capacity=12)
+    loss = lambda image: -jnp.sum(image)  # noqa: E731
+    free, _ = sad.make_step(loss, optax.sgd(1.0))(state)
+    held, _ = sad.make_step(loss, optax.sgd(1.0), color_range=(0.1, 0.7))(state)
+    assert free.sites.color.max() > 1
+    assert held.sites.color.max() == np.float32(0.7)
+    np.testing.assert_allclose(held.sites.color, np.clip(free.sites.color, 0.1, 0.7))
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0), sad.gauss_newton()]
+)
+def test_free_slots_stay_free_and_change_no_picture(make_sites, target, optimizer):
+    state = make_state(make_sites, optimizer)
+    picture = sad.render(make_sites(12, shape=SHAPE), SHAPE)
+    np.testing.assert_allclose(sad.render(state.sites, state.lists), picture, atol=1e-6)
+    step = sad.make_step(squared, optimizer)
+    for _ in range(3):
+        state, _ = step(state, target)
+    assert state.num_sites == 12
+    np.testing.assert_array_equal(state.sites.radius[12:], np.float32(PARKED_RADIUS))
+    compact = state.compact()
+    assert compact.num_sites == 12
+    image = sad.render(sad.refresh(state).sites, state.lists.canvas)
+    np.testing.assert_allclose(sad.render(compact, SHAPE), image, atol=1e-6)
+
+
+def test_lists_are_exact_after_refresh_and_after_edits(make_sites, reference, target):
+    optimizer = sad.adam(20.0)
+    state = make_state(make_sites, optimizer)
+    step = sad.make_step(squared, optimizer)
+    for _ in range(4):
+        state, _ = step(state, target)
+    grown = sad.densify(state, squared, 5, target)
+    pruned = sad.prune(grown, squared, 3, target)
+    for edited in (sad.refresh(state), grown, pruned):
+        reference.check_exact(edited.sites, edited.lists)
+    assert (grown.num_sites, pruned.num_sites) == (17, 14)
+
+
+def test_edits_of_a_squared_error_are_those_of_its_target(make_sites, target):
+    """``density.py`` with the target itself chooses the same sites and the same children."""
+    state = make_state(make_sites, sad.adam())
+    goal = make_target(state.lists.grid, jnp.asarray(target))
+    stats = density.statistics(state.sites, state.lists, goal)
+    alive = np.asarray(state.alive)
+    pruned = sad.prune(state, squared, 4, target)
+    gone = np.flatnonzero(alive & ~np.asarray(pruned.alive))
+    assert set(gone) == set(density.cheapest(stats, alive, 4))
+    parents = density.worst(stats, alive, 3)
+    expected, _ = density.split(state.sites, stats, target, parents, np.asarray([12, 13, 14]))
+    grown = sad.densify(state, squared, 3, target)
+    np.testing.assert_allclose(grown.sites.position, expected.position, atol=1e-2)
+    np.testing.assert_allclose(grown.sites.color, expected.color, atol=1e-2)
+
+
+def test_new_sites_begin_with_an_optimiser_state_of_zero(make_sites, target):
+    optimizer = sad.adam()
+    state, _ = sad.make_step(squared, optimizer)(make_state(make_sites, optimizer), target)
+    grown = sad.densify(state, squared, 2, target)
+    before, after = (np.asarray(s.optimizer[0].first.color) for s in (state, grown))
+    changed = np.flatnonzero(np.any(before != after, axis=1))
+    assert len(changed) == 2  # the parents; the new slots were zero
+    np.testing.assert_array_equal(after[changed], 0)
+    np.testing.assert_array_equal(after[12:], 0)
+
+
+def test_there_are_never_more_sites_than_capacity_nor_none(make_sites, target):
+    state = make_state(make_sites, sad.adam(), capacity=14)
+    assert sad.densify(state, squared, 9, target).num_sites == 14
+    assert sad.prune(state, squared, 99, target).num_sites == 1
+
+
+def test_steps_run_under_vmap_and_scan(make_sites, target, assert_same):
+    optimizer = sad.adam(2.0)
+    step = sad.make_step(squared, optimizer)
+    states = [
+        sad.make_state(make_sites(12, shape=SHAPE, seed=seed), SHAPE, optimizer) for seed in (0, 1)
+    ]
+    targets = jnp.stack([target, 1 - target])
+
+    def three(state, target):
+        return jax.lax.scan(lambda state, _: step(state, target), state, None, length=3)
+
+    together, values = jax.vmap(three)(
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *states), targets
+    )
+    for i, state in enumerate(states):
+        found = []
+        for _ in range(3):
+            state, value = step(state, targets[i])
+            found.append(value)
+        np.testing.assert_allclose(values[i], found, rtol=1e-4)
+        for stacked, leaf in zip(
+            jax.tree.leaves(together.sites), jax.tree.leaves(state.sites), strict=True
+        ):
+            assert_same(stacked[i], leaf, 1e-4)
+
+
+def test_an_optimiser_that_asks_for_the_loss_gets_it(make_sites, target):
+    optimizer = optax.polyak_sgd(0.3)
+    state = make_state(make_sites, optimizer, capacity=12)
+    step, values = sad.make_step(squared, optimizer), []
+    for _ in range(8):
+        state, value = step(state, target)
+        values.append(float(value))
+    assert values[-1] < 0.8 * values[0]
+
+
+def test_minimize_deblurs_better_than_the_blurred_picture(make_sites):
+    """The README's loop in one call: sites grow, the loss falls, the truth comes nearer."""
+    y, x = np.mgrid[:24, :32]
+    truth = np.where((x + 2 * y > 40)[..., None], [0.9, 0.2, 0.1], [0.1, 0.3, 0.8])
+    truth = jnp.asarray(truth, jnp.float32)
+
+    def blur(image):
+        for axis in (0, 1):
+            image = (jnp.roll(image, 2, axis) + 2 * image + jnp.roll(image, -2, axis)) / 4
+        return image
+
+    data, values = blur(truth), []
+    start = sad.init_sites(data, 20, key=jax.random.key(0))
+    state = sad.minimize(
+        lambda image, data: jnp.mean((blur(image) - data) ** 2),
+        start,
+        (24, 32),
+        data,
+        steps=100,
+        num_sites=40,
+        color_range=(0.0, 1.0),
+        progress=lambda now: values.append(now.value),
+    )
+    assert len(values) == int(state.step) == 100
+    assert state.num_sites == 40
+    assert values[-1] < 0.05 * values[0]
+    error = lambda image: float(jnp.mean((image - truth) ** 2))  # noqa: E731
+    assert error(sad.render(state.sites, state.lists)) < 0.3 * error(data)
+
+
+def test_the_same_loss_with_other_data_is_traced_once(make_sites, target):
+    traced = []
+
+    def loss(image, goal):
+        traced.append(goal)
+        return squared(image, goal)
+
+    sites, optimizer, pictures = make_sites(6, shape=SHAPE), sad.adam(5.0), []
+    for goal in (target, 1 - target):
+        count = len(traced)
+        state = sad.minimize(loss, sites, SHAPE, goal, steps=20, optimizer=optimizer)
+        pictures.append(np.asarray(sad.render(state.sites, state.lists)))
+    assert len(traced) == count > 0
+    assert squared(pictures[1], 1 - target) < squared(pictures[0], 1 - target)
+
+
+def test_budgets_that_do_not_fit_are_refused(make_sites):
+    sites = make_sites(12, shape=SHAPE)
+    with pytest.raises(ValueError, match="expected a capacity of at least the 12 sites given"):
+        sad.make_state(sites, SHAPE, sad.adam(), capacity=11)
+    with pytest.raises(ValueError, match=r"expected num_sites of at least the 12 .*, got 3"):
+        sad.minimize(jnp.sum, sites, SHAPE, num_sites=3)

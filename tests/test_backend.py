@@ -1,0 +1,123 @@
+"""Which engine runs: by name, by where the arrays lie, and by platform within transformations."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from kernels_pallas import INTERPRETED, Launch, why_not
+from sad_jax.backend import Backend, resolve
+
+CPU = jax.devices("cpu")[0]
+
+
+class Gpu:
+    """What ``jax.devices`` tells of a CUDA GPU."""
+
+    platform = "gpu"
+
+    def __init__(self, capability):
+        self.compute_capability = capability
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """``machine("9.0")`` has GPUs of these capabilities, the first one as its default device."""
+    devices = jax.devices
+
+    def build(*capabilities) -> None:
+        gpus = [Gpu(capability) for capability in capabilities]
+        found = lambda platform=None: gpus if platform in (None, "gpu") else devices(platform)  # noqa: E731
+        monkeypatch.setattr(jax, "devices", found)
+        monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+
+    return build
+
+
+def zeros(dtype=np.float32) -> np.ndarray:
+    return np.zeros(3, dtype)
+
+
+def traced(implementation=None, k=8, dtype=np.float32) -> Backend:
+    """What is resolved within jit, where nobody knows yet where arrays will lie."""
+    found = []
+    jax.eval_shape(lambda a: found.append(resolve(implementation, a, k=k)), zeros(dtype))
+    return found[0]
+
+
+def test_on_a_machine_without_a_gpu_all_is_xla(make_sites):
+    for backend in (resolve(None, zeros(), k=8), traced()):
+        assert backend == Backend("xla_vjp")
+    for named in ("pallas", "pallas_interpret"):
+        assert not why_not(8, np.dtype("float32"))
+        if named == "pallas":
+            for find in (resolve, lambda name, _, k: traced(name, k)):
+                with pytest.raises(NotImplementedError, match=r"a CUDA GPU .* got cpu; use impl"):
+                    find(named, zeros(), k=8)
+        else:
+            assert resolve(named, zeros(), k=8) == Backend("pallas", INTERPRETED)
+    with pytest.raises(NotImplementedError, match=r"expected a CUDA GPU .* got cpu; use impl"):
+        sad.render(make_sites(4), (3, 3), implementation="pallas")
+
+
+@pytest.mark.parametrize("capability", ["8.0", "9.0", "12.0"])
+def test_on_a_gpu_none_takes_the_kernels(machine, capability):
+    machine(capability)
+    for implementation in (None, "pallas"):
+        assert resolve(implementation, zeros(), k=8) == Backend("pallas", Launch())
+    assert resolve("xla", zeros(), k=8) == Backend("xla")
+    assert traced() == Backend("by_platform", Launch())
+    assert traced("pallas") == Backend("pallas", Launch())
+
+
+def test_arrays_that_lie_on_the_cpu_of_a_gpu_machine_stay_there(machine):
+    machine("9.0")
+    there = jax.device_put(zeros(), CPU)
+    assert there.committed
+    assert resolve(None, there, k=8) == Backend("xla_vjp")
+    assert resolve(None, {"a": zeros(), "b": there}, k=8) == Backend("xla_vjp")
+    with pytest.raises(NotImplementedError, match=r"expected a CUDA GPU .* got cpu"):
+        resolve("pallas", there, k=8)
+    with jax.default_device(CPU):
+        assert resolve(None, zeros(), k=8) == Backend("xla_vjp")
+        assert traced() == Backend("by_platform", Launch())  # told when it is lowered
+
+
+@pytest.mark.parametrize("capabilities", [("7.5",), ("9.0", "7.5"), ("gfx90a",), (None,)])
+def test_gpus_that_cannot_run_the_kernels_run_xla(machine, capabilities):
+    machine(*capabilities)
+    assert resolve(None, zeros(), k=8) == traced() == Backend("xla_vjp")
+    with pytest.raises(NotImplementedError, match=r"of compute capability 8\.0 .* got"):
+        resolve("pallas", zeros(), k=8)
+
+
+@pytest.mark.parametrize(
+    ("k", "dtype", "message"),
+    [
+        (33, np.float32, "expected lists of 1 to 32 sites .* got 33"),
+        (8, np.float16, "expected sites in float32 .* got float16"),
+    ],
+)
+def test_what_the_kernels_lack_runs_on_xla(machine, k, dtype, message):
+    machine("9.0")
+    assert resolve(None, zeros(dtype), k=k) == traced(k=k, dtype=dtype) == Backend("xla_vjp")
+    for find in (lambda: resolve("pallas", zeros(dtype), k=k), lambda: traced("pallas", k, dtype)):
+        with pytest.raises(NotImplementedError, match=message):
+            find()
+
+
+def test_a_backend_is_taken_as_it_is(make_sites, reference):
+    backend = Backend("pallas", INTERPRETED, deterministic=False)
+    assert resolve(backend, zeros(), k=99) is backend
+    sites = make_sites(6, shape=(3, 5))
+    lists = reference.lists(sites, (3, 5), k=4)
+    draw = partial(sad.render, sites, lists)
+    expected = draw(implementation="pallas_interpret")
+    np.testing.assert_array_equal(draw(implementation=backend), expected)
+
+
+def test_names_that_are_none_are_refused():
+    with pytest.raises(ValueError, match=r"expected implementation None or one of .* got 'cuda'"):
+        resolve("cuda", zeros(), k=8)

@@ -1,0 +1,63 @@
+"""What notebooks show is well-formed HTML that holds the figures and the picture."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+import sad_jax as sad
+
+
+class Checker(HTMLParser):
+    """Collects the text; every tag must be closed."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.text = [], ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        if tag != "img":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data + " "
+
+
+def picture_in(text: str) -> np.ndarray:
+    (data,) = re.findall(r"base64,([^\"]+)", text)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) / 255
+
+
+def test_sites_are_shown_as_a_table_of_their_fields(make_sites):
+    text = Checker(make_sites(7)._repr_html_()).text
+    assert "7 sites" in text
+    assert f"{make_sites(7).log_tau.max():.4g}" in text
+
+
+def test_a_state_is_shown_with_its_picture_and_without_free_slots(make_sites):
+    state = sad.make_state(make_sites(7, shape=(6, 9)), (6, 9), sad.adam(), capacity=9)
+    text = state._repr_html_()
+    assert "7 sites" in Checker(text).text
+    expected = np.clip(sad.render(state.sites, state.lists), 0, 1)
+    np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)
+
+
+def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
+    sites = make_sites(12)
+    figures = {"psnr": 31.4159, "ssim": 0.9, "steps": 7, "seconds": 1.5, "data": bytes(240)}
+    result = SimpleNamespace(sites=sites, canvas=sad.Canvas((12, 16), k=3), **figures)
+    text = sad.FitResult._repr_html_(result)
+    shown = Checker(text).text
+    for figure in ("16 x 12", "31.42 dB", "240 bytes, 10.00 bpp"):
+        assert figure in shown
+    expected = np.clip(sad.render(sites, result.canvas), 0, 1)
+    np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)

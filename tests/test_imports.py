@@ -1,0 +1,119 @@
+"""The house's floors: modules import from floors below their own, and nothing runs in a circle."""
+
+import ast
+from inspect import ismodule
+from pathlib import Path
+
+import pytest
+
+import kernels_pallas
+import sad_jax
+
+ROOT = Path(__file__).parents[1]
+FLOORS = [  # from the ground up; the rooms of one floor know nothing of each other
+    {"sad_jax.html"},
+    {"sad_jax.model"},
+    {"kernels_pallas"},
+    {"sad_jax.backend"},
+    {"sad_jax.lists"},
+    {"sad_jax.draw"},
+    {"sad_jax.storage", "sad_jax.metrics"},
+    {"sad_jax.viz", "sad_jax.sharding"},
+    {"sad_jax.optimize"},
+    {"sad_jax.fitting"},
+    {"sad_jax.commands"},
+    {"sad_jax.cli"},
+    {"sad_jax.__main__"},
+]
+STORAGE_READS = {"sad_jax.model", "sad_jax.storage"}  # bytes need no lists and no pictures of sites
+
+
+def modules() -> dict[str, Path]:
+    """All modules of both packages by their dotted names; a package is its ``__init__``."""
+    found = {}
+    for package in ("sad_jax", "kernels_pallas"):
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = modules()
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of ours that a file imports anywhere, functions and type checking included."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else node.module for name in whole]
+        else:
+            continue
+        found |= {name for name in names if name in MODULES}
+    return found
+
+
+GRAPH = {name: imports(path) - {name} for name, path in MODULES.items()}
+
+
+def room(name: str) -> str:
+    """The room on a floor in which a module lies."""
+    return next(r for floor in FLOORS for r in floor if name == r or name.startswith(f"{r}."))
+
+
+def floor(name: str) -> int:
+    return next(i for i, rooms in enumerate(FLOORS) if room(name) in rooms)
+
+
+def test_every_module_has_a_floor_and_every_floor_a_module():
+    rooms = {room(name) for name in MODULES if name != "sad_jax"}
+    assert rooms == set().union(*FLOORS)
+
+
+@pytest.mark.parametrize("name", sorted(set(MODULES) - {"sad_jax"}))
+def test_a_module_imports_from_the_floors_below_alone(name):
+    above = {
+        other
+        for other in GRAPH[name]
+        if other == "sad_jax" or (room(other) != room(name) and floor(other) >= floor(name))
+    }
+    assert not above
+    if room(name) == "sad_jax.storage":
+        assert {room(other) for other in GRAPH[name]} <= STORAGE_READS
+    if room(name) != "sad_jax.backend":
+        kernels = {other for other in GRAPH[name] if room(other) == "kernels_pallas"}
+        text = MODULES[name].read_text()
+        checking_only = "if TYPE_CHECKING:\n    from kernels_pallas import Launch" in text
+        assert not kernels or checking_only or room(name) == "kernels_pallas"
+
+
+def test_nothing_runs_in_a_circle():
+    """Not among the modules of one room either."""
+    open_, done = [], set()
+
+    def visit(name: str) -> None:
+        assert name not in open_, " -> ".join([*open_[open_.index(name) :], name])
+        if name in done:
+            return
+        open_.append(name)
+        for other in sorted(GRAPH[name]):
+            visit(other)
+        done.add(open_.pop())
+
+    for name in GRAPH:
+        visit(name)
+
+
+@pytest.mark.parametrize("package", [sad_jax, kernels_pallas], ids=lambda package: package.__name__)
+def test_no_module_is_hidden_by_a_function_of_its_name(package):
+    """What a package exports has other names than the modules and folders beside it."""
+    beside = {
+        name.removeprefix(f"{package.__name__}.").partition(".")[0]
+        for name in MODULES
+        if name.startswith(f"{package.__name__}.")
+    }
+    whole_modules = {name for name in package.__all__ if ismodule(getattr(package, name))}
+    assert not (set(package.__all__) - whole_modules) & beside
