@@ -22,6 +22,7 @@ FIT_KEYS = (
 )
 PICTURES = ("photo.png", "photo_diagram.png", "photo_tau.png", "photo_error.png")
 HEIGHT, WIDTH = 16, 24
+SITES = 64  # as many as the fit starts with, so that all fits here share what they compile
 
 
 @pytest.fixture(autouse=True)
@@ -50,8 +51,8 @@ def run(*words) -> int:
     return cli.main([str(word) for word in words])
 
 
-def fit(*words) -> int:
-    return run("fit", "photo.png", "--sites", 20, "--steps", 40, *words)
+def fit(*words, sites=SITES) -> int:
+    return run("fit", "photo.png", "--sites", sites, "--steps", 40, *words)
 
 
 def figures(path="f.json") -> dict:
@@ -69,8 +70,10 @@ def assert_refused(capsys, *words, expected: str) -> None:
     assert sorted(os.listdir()) == before
 
 
-def test_fit_writes_the_file_and_its_pictures(photo, capsys):
-    assert fit("--out", "new/folder", "--json", "other/f.json", "--seed", 3) == 0
+@pytest.mark.parametrize("sites", [SITES, pytest.param(20, marks=pytest.mark.slow, id="thinned")])
+def test_fit_writes_the_file_and_its_pictures(photo, capsys, sites):
+    words = ("--out", "new/folder", "--json", "other/f.json", "--seed", 3)
+    assert fit(*words, sites=sites) == 0
     out, err = capsys.readouterr()
     assert not err
     assert "dB" in out
@@ -79,12 +82,12 @@ def test_fit_writes_the_file_and_its_pictures(photo, capsys):
     folder = Path("new/folder")
     assert {"photo.sad", *PICTURES} <= set(os.listdir(folder))
 
-    sites, canvas = sad.load(folder / "photo.sad")
+    stored, canvas = sad.load(folder / "photo.sad")
     assert canvas.shape == (HEIGHT, WIDTH)
-    assert found["sites"] == sites.num_sites <= 20
+    assert found["sites"] == stored.num_sites <= sites
     assert found["bytes"] == os.path.getsize(folder / "photo.sad")
     assert found["bpp"] == pytest.approx(8 * found["bytes"] / (HEIGHT * WIDTH))
-    assert found["nominal_bpp"] == pytest.approx(128 * sites.num_sites / (HEIGHT * WIDTH))
+    assert found["nominal_bpp"] == pytest.approx(128 * stored.num_sites / (HEIGHT * WIDTH))
     assert (found["width"], found["height"], found["seed"], found["steps"]) == (
         WIDTH,
         HEIGHT,
@@ -94,7 +97,7 @@ def test_fit_writes_the_file_and_its_pictures(photo, capsys):
     assert found["recipe"] == "fast"
     assert {"sad-jax", "jax", "python"} <= set(found["versions"])
 
-    drawn = np.clip(sad.render(sites, sad.find_candidates(sites, canvas)), 0, 1)
+    drawn = np.clip(sad.render(stored, sad.find_candidates(stored, canvas)), 0, 1)
     assert found["psnr"] == pytest.approx(psnr(drawn, sad.read_image(photo)), abs=1e-4)
     assert found["ssim"] is not None
     np.testing.assert_allclose(sad.read_image(folder / "photo.png"), drawn, atol=0.51 / 255)
@@ -113,6 +116,7 @@ def test_fit_is_reproducible_and_render_agrees(photo):
     assert Path("r.png").read_bytes() == Path("a/photo.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_paper_recipe_on_a_small_picture_of_many_channels():
     """Seven channels show as three, and a picture smaller than its window has no SSIM."""
     np.save("photo.npy", np.random.default_rng(0).random((6, 8, 7)))
@@ -152,7 +156,7 @@ def test_an_interrupted_fit_leaves_its_best_and_resumes(photo, capsys, monkeypat
         assert fit("--json", "f.json") == 130
     err = capsys.readouterr().err
     assert err.count("\n") == 1
-    assert "sad-jax fit photo.png --sites 20 --steps 40 --json f.json --resume" in err
+    assert "sad-jax fit photo.png --sites 64 --steps 40 --json f.json --resume" in err
     assert 0 < figures()["steps"] < 40
     assert {"photo.sad", *PICTURES} <= set(os.listdir("out"))
     assert fit("--json", "f.json", "--resume") == 0
@@ -336,17 +340,24 @@ def test_ctrl_c_ends_in_one_line(file, capsys, monkeypatch):
     assert capsys.readouterr().err == "sad-jax: interrupted\n"
 
 
-def test_as_a_program(work, file):
-    """Help, an error, and twice a picture: the second time from the compile cache, quietly."""
+@pytest.fixture
+def program(work):
+    """``sad-jax`` in a process of its own, with a compile cache in ``cache``."""
     environment = os.environ | {
         "PYTHONPATH": str(Path(sad.__file__).parents[1]),
         "SAD_JAX_CACHE": str(work / "cache"),
     }
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
 
-    def program(*words):
+    def start(*words):
         command = [sys.executable, "-m", "sad_jax", *words]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
+    return start
+
+
+def test_as_a_program(program):
+    """Help, and an error in one line."""
     help_text = program("--help")
     assert help_text.returncode == 0
     assert "convert" in help_text.stdout
@@ -354,10 +365,47 @@ def test_as_a_program(work, file):
     assert error.returncode == 2
     assert error.stderr.startswith("sad-jax: error: expected")
     assert error.stderr.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_second_program_reads_the_compile_cache_quietly(program, file):
     for _ in range(2):
         picture = program("render", file)
         assert (picture.returncode, picture.stderr) == (0, "")
         assert os.listdir("cache")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--help"], 0),
+        (["fit", "--help"], 0),
+        (["--version"], 0),
+        ([], 2),
+        (["fit"], 2),
+        (["fit", "photo.png", "--sites", "0"], 2),
+    ],
+)
+def test_help_and_wrong_arguments_are_answered_without_jax(words, code):
+    """Nor with anything else that takes long to import; the time itself depends on the machine."""
+    program = (
+        "import sys\n"
+        "from sad_jax.cli import main\n"
+        "try:\n"
+        "    code = main()\n"
+        "except SystemExit as end:\n"
+        "    code = end.code\n"
+        "slow = {'jax', 'jaxlib', 'numpy', 'PIL', 'optax', 'flax', 'tqdm'}\n"
+        "if '--version' not in sys.argv:\n"
+        "    slow.add('importlib.metadata')\n"
+        "assert not slow & sys.modules.keys(), slow & sys.modules.keys()\n"
+        "sys.exit(code)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(sad.__file__).parents[1])}
+    command = [sys.executable, "-c", program, *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.count("\n") == (1 if code else 0)
 
 
 def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys, monkeypatch):
@@ -368,7 +416,7 @@ def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys
         sad.write_image(folder / name, image)
     (folder / "bad.png").write_bytes(b"no picture")
     (folder / "notes.txt").write_text("not a picture, left alone")
-    words = ("fit", folder, "--sites", 20, "--steps", 20, "--json", "all.json")
+    words = ("fit", folder, "--sites", SITES, "--steps", 20, "--json", "all.json")
     assert run(*words) == 2
     out, err = capsys.readouterr()
     assert "bad.png" in err
@@ -402,7 +450,7 @@ def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, caps
     folder.mkdir()
     for name in ("a.png", "b.png"):
         sad.write_image(folder / name, sad.read_image(photo))
-    words = ("fit", folder, "--sites", 20, "--steps", 20)
+    words = ("fit", folder, "--sites", SITES, "--steps", 20)
     calls = []
 
     def interrupt(self, state):
@@ -440,5 +488,5 @@ def test_two_pictures_of_one_name_do_not_overwrite_each_other(photo, tmp_path, c
     (tmp_path / "album").mkdir()
     for name in ("a.npy", "a.png"):
         sad.write_image(f"album/{name}", sad.read_image(photo))
-    assert run("fit", "album", "--sites", 20, "--steps", 2) == 2
+    assert run("fit", "album", "--sites", SITES, "--steps", 2) == 2
     assert "expected names that differ before the dot, got also a.npy" in capsys.readouterr().err

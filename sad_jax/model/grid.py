@@ -1,8 +1,9 @@
-"""Cells: how pixels, cells that share a list, and blocks that fit the cache are laid out.
+"""Grid: how pixels, the cells that share a list, and blocks of cells are laid out in arrays.
 
 A cell is a square of ``cell`` x ``cell`` pixels. Cells are numbered row by row and cut into blocks
-of ``lanes`` cells; the last block is padded with copies of cell 0. Within a block the cell is the
-last, fastest axis, so that every operation is one long vector.
+of ``lanes`` cells, small enough for the cache; the last block is padded with zeros, that is, with
+copies of cell 0. Within a block the cell is the last, fastest axis, so that every operation is one
+long vector.
 """
 
 from __future__ import annotations
@@ -13,11 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-LANES_STEP = 128  # a block is a multiple of it (unless ``lanes`` says less): a kernel's program
+LANES_STEP = 128  # block sizes round up to this, the cells of one kernel program; a smaller
+# ``Grid.lanes`` wins
 
 
 class Grid(NamedTuple):
-    """Static geometry of the cells of a canvas."""
+    """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block."""
 
     height: int
     width: int
@@ -96,9 +98,9 @@ class Grid(NamedTuple):
 
 
 def halves(blocks) -> list:
-    """Two parts of arrays along their first axis: loops over them run side by side on two cores.
+    """Arrays cut in two along their first axis, so that XLA runs loops over them on two cores.
 
-    One part where there is one entry, so that no empty loop is compiled.
+    Not cut where there is one entry, so that no empty loop is compiled.
     """
     half = len(jax.tree.leaves(blocks)[0]) // 2
     parts = [jax.tree.map(lambda b: b[:half], blocks), jax.tree.map(lambda b: b[half:], blocks)]

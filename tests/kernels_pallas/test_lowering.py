@@ -1,12 +1,16 @@
 """The kernels lowered for CUDA on a machine without a GPU, alone and chosen by platform."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+import sad_jax as sad
 from experiments.gpu import compile_h200 as h200
+from kernels_pallas import Launch
+from sad_jax.backend import Backend
 
 LOWERED = {
     h200.render: ["sad_blend"],
@@ -49,6 +53,96 @@ def test_options_are_lowered_for_cuda(option):
 def test_atomic_additions_are_lowered_for_cuda():
     lowered = h200.lower(h200.gradient, h200.CASES[h200.ATOMIC].make())
     assert kernels_in(lowered) == ["sad_slots"]
+
+
+BY_PLATFORM = Backend("by_platform", Launch())
+
+
+def drawing(backend, sites, lists):
+    return sad.render(sites, lists, implementation=backend)
+
+
+def slope(backend, sites, lists):
+    return jax.grad(lambda sites: jnp.sum(drawing(backend, sites, lists) ** 2))(sites)
+
+
+def descent(backend, sites, lists):
+    """A scan over steps, each with a gradient, and a picture beside it."""
+
+    def step(sites, _):
+        gradient = slope(backend, sites, lists)
+        moved = jax.tree.map(lambda a, g: a - 1e-3 * g, sites, gradient)
+        return moved, jnp.sum(drawing(backend, sites, lists))
+
+    return jax.lax.scan(step, sites, None, length=3)
+
+
+def search(backend, sites, lists):
+    return sad.find_candidates(sites, lists.canvas, implementation=backend).ids
+
+
+def propagation(backend, sites, lists):
+    return sad.propagate(sites, lists, key=jax.random.key(0), implementation=backend).ids
+
+
+def batch_of(function):
+    """Over sites and lists alike."""
+
+    def batch(backend, *arguments):
+        stacked = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), arguments)
+        return jax.vmap(partial(function, backend))(*stacked)
+
+    return batch
+
+
+CHOSEN = {
+    "jit": (drawing, ["sad_blend"]),
+    "grad": (slope, ["sad_blend", "sad_blend", "sad_sites"]),
+    "scan": (descent, ["sad_blend", "sad_blend", "sad_blend", "sad_sites"]),
+    "vmap": (batch_of(drawing), ["sad_blend"]),
+    "vmap of scan": (batch_of(descent), ["sad_blend", "sad_blend", "sad_blend", "sad_sites"]),
+    "search": (search, ["sad_search"]),
+    "vmap of search": (batch_of(search), ["sad_search"]),
+    "propagation": (propagation, ["sad_merge"]),
+}
+
+
+@pytest.fixture
+def diagram(make_sites, reference):
+    """Sites and lists."""
+    sites = jax.tree.map(jnp.asarray, make_sites(10, 3, (9, 12)))
+    return sites, reference.lists(sites, (9, 12))
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_each_platform_gets_its_own(diagram, name):
+    """Chosen when a program is lowered: the kernels for CUDA, no trace of them for a CPU."""
+    function, kernels = CHOSEN[name]
+    chosen = partial(function, BY_PLATFORM)
+    on_a_cpu = jax.jit(chosen).trace(*diagram).lower(lowering_platforms=("cpu",))
+    assert "sad_" not in on_a_cpu.as_text()
+    assert kernels_in(h200.lower(chosen, diagram)) == kernels
+
+
+BOTH = pytest.param(
+    ("cpu", "cuda"),
+    marks=pytest.mark.xfail(
+        raises=ValueError,
+        reason="jax 0.10.1 lowers the kernels for all platforms of a program, chosen or not",
+    ),
+)
+
+
+@pytest.mark.parametrize("platforms", [("cpu",), BOTH])
+@pytest.mark.parametrize("name", ["jit", "grad", "scan", "vmap"])
+def test_an_exported_program_draws_as_xla_does(diagram, assert_same, name, platforms):
+    """Exported for a CPU, alone or with CUDA, and called here."""
+    function, _ = CHOSEN[name]
+    allowed = [jax.export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
+    program = jax.jit(partial(function, BY_PLATFORM))
+    exported = jax.export.export(program, platforms=platforms, disabled_checks=allowed)(*diagram)
+    expected = jax.jit(partial(function, Backend("xla_vjp")))(*diagram)
+    assert_same(exported.call(*diagram), expected, 1e-6)
 
 
 @pytest.mark.h200

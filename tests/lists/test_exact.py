@@ -10,7 +10,7 @@ import pytest
 import kernels_pallas
 import sad_jax as sad
 from kernels_pallas import search_lists
-from sad_jax.lists import exact
+from sad_jax.lists import grouping
 from sad_jax.model.score import site_rows
 from sad_jax.model.sites import PARKED_RADIUS, clamp, park
 
@@ -169,7 +169,7 @@ interpreted = partial(sad.find_candidates, implementation="pallas_interpret")
 def small_groups(monkeypatch):
     """Groups of 4 sites, tiles of 8 x 8 cells, few at once: many of each in a small picture."""
     for name, value in {"GROUP": 4, "KERNEL_TILE": 8, "BOUNDS": 40}.items():
-        monkeypatch.setattr(exact, name, value)
+        monkeypatch.setattr(grouping, name, value)
     jax.clear_caches()
     yield
     jax.clear_caches()

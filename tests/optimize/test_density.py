@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sad_jax import density
+from sad_jax.optimize import density
 from sad_jax.optimize.least_squares import make_target
 
 SHAPE = (9, 11)

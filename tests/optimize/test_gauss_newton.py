@@ -1,10 +1,11 @@
-"""Gauss-Newton steps against dense linear algebra on a tiny picture."""
+"""Gauss-Newton steps, of a fit and of any loss, against dense linear algebra on tiny pictures."""
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import sad_jax as sad
@@ -15,6 +16,7 @@ from sad_jax.optimize import linear
 from sad_jax.optimize.least_squares import Curvature, make_target
 from sad_jax.optimize.steps import run_gauss_newton
 
+LOSS_SHAPE, DAMPING = (6, 8), 0.5  # of the tests with a loss of the user's own
 CASES = [((5, 7), 1, 2, False), ((6, 5), 4, 1, True)]  # shape, channels, cell, weighted
 
 PLANE = gn.scale_by_plane()
@@ -99,24 +101,6 @@ def test_systems_that_rounding_has_made_indefinite_have_finite_solutions(scale):
 
 
 @pytest.mark.usefixtures("x64")
-def test_conjugate_gradients_end_at_the_solution():
-    rng = np.random.default_rng(0)
-    factor = rng.normal(size=(12, 12))
-    matrix, right = factor @ factor.T + np.eye(12), rng.normal(size=(3, 4))
-
-    @partial(jax.jit, static_argnums=0)
-    def run(iterations):
-        product = lambda v: (matrix @ v.ravel()).reshape(v.shape)  # noqa: E731
-        scale = np.diag(matrix).reshape(3, 4)
-        return linear.conjugate_gradients(product, lambda r: r / scale, right, iterations)
-
-    expected = np.linalg.solve(matrix, right.ravel()).reshape(3, 4)
-    close(run(24), expected)
-    assert np.abs(run(2) - expected).max() > 1e-3
-    np.testing.assert_array_equal(run(0), 0 * right)
-
-
-@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("damping", [0.03, 30.0])
 def test_a_step_is_the_best_one_in_the_plane_within_the_caps(make_problem, damping):
     """Of -B^-1 J'Ve, capped, and the last step, by dense matrices; then sites are clamped."""
@@ -180,30 +164,6 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     close(x, linear.conjugate_gradients(lambda v: matrix @ v, lambda r: r / scale, right, 5))
 
 
-@pytest.mark.parametrize("second", [0.0, 1.0, -3.0])
-def test_a_last_step_that_is_zero_or_parallel_changes_nothing(second):
-    """The matrix of (a, second a) is singular; the minimum along a is -slope / aa."""
-    matrix = 4.0 * np.outer([1, second], [1, second]).astype(np.float32)
-    length = linear.minimize_in_plane(matrix, np.asarray([-2, -2 * second], np.float32))
-    np.testing.assert_allclose(length, [0.5, 0], atol=1e-6)
-    assert np.all(
-        linear.minimize_in_plane(np.zeros((2, 2), np.float32), np.zeros(2, np.float32)) == 0
-    )
-
-
-def test_a_turned_direction_is_at_the_angle(make_sites):
-    sites = make_sites(5)
-    turn = np.zeros((9, 5), np.float32)
-    turn[4] = np.asarray([0, 1e-2, -1e-2, 0.1, -0.3])
-    update = tangent.as_updates(sites, jnp.asarray(turn))
-    turned = sites.direction + np.asarray(update.direction)
-    angle = np.arctan2(*turned.T[::-1]) - np.arctan2(*sites.direction.T[::-1])
-    np.testing.assert_allclose(np.sin(angle), np.sin(np.arctan(turn[4])), atol=1e-6)
-    assert not np.any(jax.tree.leaves(update.replace(direction=np.zeros(1)))[0])
-    shapes = jax.tree.map(np.shape, update)
-    assert shapes == jax.tree.map(np.shape, sites)
-
-
 @pytest.fixture(scope="module")
 def smooth(make_sites):
     """Sites, exact lists and target of a smooth picture; site 3 is parked, site 5 is hidden."""
@@ -263,3 +223,73 @@ def test_steps_lower_the_error(smooth):
     assert int(together.step) == 4
     assert error(together) < 0.5 * errors[0]  # the curvature is that of the first step
     assert error(together) != errors[-1]
+
+
+@pytest.fixture
+def blur():
+    """A linear operator on pictures of two channels, as a matrix."""
+    return np.random.default_rng(4).normal(size=(30, 2 * LOSS_SHAPE[0] * LOSS_SHAPE[1]))
+
+
+@pytest.mark.usefixtures("x64")
+def test_a_step_solves_the_damped_system(make_problem, blur):
+    """J and H = A'A as matrices."""
+    problem = make_problem(LOSS_SHAPE, 2, 1, False)
+    sites, lists = jax.tree.map(jnp.asarray, problem.sites), problem.lists
+    data = np.random.default_rng(5).normal(size=30)
+    loss = lambda image: jnp.sum((blur @ image.ravel() - data) ** 2) / 2  # noqa: E731
+    jacobian = problem.jacobian.reshape(blur.shape[1], -1)
+    slope = blur.T @ (blur @ problem.draw(problem.parameters).ravel() - data)
+    hessian = blur.T @ blur
+    height = slope @ hessian @ slope / (slope @ slope)
+    diagonal = DAMPING * np.sum(jacobian**2, 0) + gn.FLOOR
+    matrix = jacobian.T @ hessian @ jacobian + height * np.diag(diagonal)
+    expected = np.linalg.solve(matrix, -jacobian.T @ slope).reshape(8, -1)
+    assert np.abs(expected).max() > 0.3  # some entries at the trust region's border
+
+    optimizer = sad.gauss_newton(optax.constant_schedule(DAMPING), iterations=300)
+    found, steps = optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)
+    wanted = tangent.as_updates(sites, gn.TRUST_REGION.capped(jnp.asarray(expected)))
+    room = np.log(gn.SHARPEST * max(LOSS_SHAPE)) - sites.log_tau
+    assert np.any(room < wanted.log_tau)
+    assert np.any(room > wanted.log_tau)
+    wanted = wanted.replace(log_tau=jnp.minimum(wanted.log_tau, room))
+    for name, leaf in vars(wanted).items():
+        np.testing.assert_allclose(getattr(found, name), leaf, atol=1e-6, err_msg=name)
+    assert steps == 1
+
+
+def test_a_step_does_not_depend_on_the_losses_unit(make_sites):
+    sites = make_sites(9, shape=LOSS_SHAPE)
+    lists, optimizer = sad.find_candidates(sites, LOSS_SHAPE), sad.gauss_newton()
+    goal = np.random.default_rng(1).uniform(size=(*LOSS_SHAPE, 3)).astype(np.float32)
+
+    @jax.jit
+    def step(scale):
+        loss = lambda image: scale * jnp.mean((image - goal) ** 2)  # noqa: E731
+        return optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)[0]
+
+    first, second = step(1.0), step(2.0**-20)
+    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_fifteen_steps_do_more_than_thirty_of_adam(make_sites):
+    """Deconvolution of a step edge with a total variation that is convex from above."""
+    goal = np.where(np.arange(16)[:, None, None] > np.arange(24)[None, :, None] / 2, 0.8, 0.2)
+
+    def loss(image):
+        blurred = image
+        for axis in (0, 1):
+            blurred = (jnp.roll(blurred, 1, axis) + blurred + jnp.roll(blurred, -1, axis)) / 3
+        squared = jnp.diff(image, axis=1) ** 2 + 1e-6
+        length = jax.lax.stop_gradient(jnp.sqrt(squared))
+        return jnp.mean((blurred - goal) ** 2) + 1e-3 * jnp.mean(squared / length + length) / 2
+
+    start = sad.init_sites(jnp.full((16, 24, 1), 0.5), 12, key=jax.random.key(0))
+
+    def after(steps, **options):
+        state = sad.minimize(loss, start, (16, 24), steps=steps, **options)
+        return float(loss(sad.render(state.sites, state.lists)))
+
+    assert after(15, optimizer=sad.gauss_newton(), refresh_every=1) < 0.9 * after(30)
