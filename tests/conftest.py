@@ -27,6 +27,16 @@ from sad_jax.model.tangent import chain
 from sad_jax.optimize.least_squares import make_target
 
 
+SLOW_EXAMPLES = ("driver.py", "batch.py", "loop.py")  # of docstrings, which fit or minimise
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Examples of docstrings cannot be marked where they stand."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) and item.path.name in SLOW_EXAMPLES:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of the files that tests read."""

@@ -24,6 +24,7 @@ def test_there_are_four_with_their_pictures():
         assert not any(output["output_type"] == "error" for output in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_and_prints_what_it_shows(notebook):
     """All code cells in one process; the last expression of a cell is shown, if it can be."""

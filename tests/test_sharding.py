@@ -45,6 +45,7 @@ def assert_equal(found, expected) -> None:
             np.testing.assert_array_equal(found[name], value)
 
 
+@pytest.mark.slow
 def test_bands_over_three_devices_equal_the_whole_picture(tmp_path):
     """Cells of two pixels; their rows are cut into columns, which three does not divide."""
     finish(start(tmp_path / "a.npz", "portrait", 3))
@@ -53,6 +54,7 @@ def test_bands_over_three_devices_equal_the_whole_picture(tmp_path):
     assert_equal(found, unsplit("portrait"))
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:
         free.bind(("localhost", 0))

@@ -79,17 +79,17 @@ class Interrupts:
 
     def _start_listener(self) -> None:
         """Starts a thread to which Python reports every signal at once, whatever goes on."""
-        self._ear, self._mouth = socket.socketpair()
-        self._mouth.setblocking(False)
-        self._wakeup = signal.set_wakeup_fd(self._mouth.fileno(), warn_on_full_buffer=False)
+        self._receiver, self._sender = socket.socketpair()
+        self._sender.setblocking(False)
+        self._wakeup = signal.set_wakeup_fd(self._sender.fileno(), warn_on_full_buffer=False)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
 
     def _stop_listener(self) -> None:
         signal.set_wakeup_fd(self._wakeup)
-        self._mouth.close()  # which ends the thread
+        self._sender.close()  # which ends the thread
         self._listener.join()
-        self._ear.close()
+        self._receiver.close()
 
     def _listen(self) -> None:
         """Ends the process where ``_handle`` cannot: stuck in C++, or asked a second time.
@@ -98,7 +98,7 @@ class Interrupts:
         that runs this one, or a finger that slipped.
         """
         first = None
-        while number := self._ear.recv(1):
+        while number := self._receiver.recv(1):
             if number[0] != signal.SIGINT:
                 continue
             if not self._holding:

@@ -11,6 +11,8 @@ import pytest
 
 import sad_jax as sad
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("batch")]  # one fit for all tests
+
 CONFIG = sad.FitConfig(num_sites=20, initial_sites=30, steps=10, k=3)
 SHORT = sad.FitConfig(num_sites=20, initial_sites=30, steps=5, k=3)  # its first steps
 KEY = jax.random.key(3)

@@ -84,6 +84,7 @@ def test_another_key_gives_other_bytes(first, photo):
     assert sad.fit(photo, CONFIG, key=jax.random.key(1)).data != first[0].data
 
 
+@pytest.mark.slow
 def test_psnr_is_that_of_the_file_decoded_in_a_fresh_process(first, photo, tmp_path):
     (tmp_path / "a.sad").write_bytes(first[0].data)
     np.save(tmp_path / "photo.npy", photo)
@@ -98,6 +99,7 @@ def test_psnr_is_that_of_the_file_decoded_in_a_fresh_process(first, photo, tmp_p
     assert abs(float(found) - first[0].psnr) < 1e-4
 
 
+@pytest.mark.slow
 def test_pixels_outside_of_the_mask_do_not_matter(photo):
     mask = np.zeros(SHAPE)
     mask[3:12, 4:18] = 1
@@ -200,6 +202,7 @@ def test_a_time_budget_ends_the_fit_early(first, photo):
     assert not result.interrupted
 
 
+@pytest.mark.slow
 def test_one_pixel_of_seven_channels_can_be_fitted():
     """Other odd pictures are in ``test_fast.py``."""
     image = np.linspace(0.2, 0.8, 7, dtype=np.float32).reshape(1, 1, 7)

@@ -159,6 +159,7 @@ def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, co
     assert other.data != first[0].data
 
 
+@pytest.mark.slow
 def test_pixels_outside_of_the_mask_do_not_matter(photo):
     mask = np.zeros(SHAPE)
     mask[3:20, 4:28] = 1
@@ -196,6 +197,7 @@ def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):
     assert not result.interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["huber", "cauchy"])
 def test_a_robust_loss_sees_past_outliers(photo, loss):
     """A tenth of the pixels are noise; the picture under them is closer than by least squares."""
@@ -208,6 +210,7 @@ def test_a_robust_loss_sees_past_outliers(photo, loss):
     assert found > other + 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "n", "initial", "k"), [((1, 1), 1, 1, 8), ((1, 12, 4), 5, 5, 2), ((5, 4, 7), 3, 9, 4)]
 )

@@ -274,6 +274,7 @@ def test_a_step_does_not_depend_on_the_losses_unit(make_sites):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_fifteen_steps_do_more_than_thirty_of_adam(make_sites):
     """Deconvolution of a step edge with a total variation that is convex from above."""
     goal = np.where(np.arange(16)[:, None, None] > np.arange(24)[None, :, None] / 2, 0.8, 0.2)

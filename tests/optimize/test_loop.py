@@ -176,6 +176,7 @@ def test_an_optimiser_that_asks_for_the_loss_gets_it(make_sites, target):
     assert values[-1] < 0.8 * values[0]
 
 
+@pytest.mark.slow
 def test_minimize_deblurs_better_than_the_blurred_picture(make_sites):
     """The README's loop in one call: sites grow, the loss falls, the truth comes nearer."""
     y, x = np.mgrid[:24, :32]
