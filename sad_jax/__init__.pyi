@@ -11,8 +11,8 @@ from .draw.api import resample as resample
 from .fitting.batch import fit_batch as fit_batch
 from .fitting.config import FitConfig as FitConfig
 from .fitting.driver import fit as fit
-from .fitting.fast import FastRecipe as FastRecipe
-from .fitting.paper import PaperRecipe as PaperRecipe
+from .fitting.recipe import FastRecipe as FastRecipe
+from .fitting.recipe import PaperRecipe as PaperRecipe
 from .fitting.result import FitResult as FitResult
 from .lists.candidates import Candidates as Candidates
 from .lists.exact import find_candidates as find_candidates

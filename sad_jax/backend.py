@@ -13,7 +13,7 @@ Nothing else imports the kernels.
 A named implementation runs or raises. ``None`` chooses by where the arrays are: the kernels where
 they lie on a GPU that can run them, else "xla_vjp". Within ``jit`` and other transformations that
 is known only when a program is lowered. There, on a machine with such a GPU, both are traced and
-``jax.lax.platform_dependent`` keeps one for each platform; on other machines it is "xla_vjp".
+``by_platform`` keeps the right one for each platform; on other machines it is "xla_vjp".
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
+
+from sad_jax.by_platform import by_platform
 
 if TYPE_CHECKING:
     from kernels_pallas import Launch
@@ -70,7 +72,7 @@ class Backend:
             return kernel(kernels_pallas, self.launch, *operands)
 
         if self.name == "by_platform":
-            return jax.lax.platform_dependent(*operands, cuda=launched, default=plain)
+            return by_platform(launched, plain, *operands)
         return launched(*operands)
 
 

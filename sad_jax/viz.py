@@ -17,7 +17,7 @@ from sad_jax.metrics import as_pair
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.storage.atomic import write_bytes
-from sad_jax.storage.pictures import to_uint8
+from sad_jax.storage.pictures import as_rgb, displayed
 
 # Viridis as a polynomial of degree 6, lowest power first (fit by Matt Zucker, public domain).
 _VIRIDIS = (
@@ -108,7 +108,7 @@ def film_frame(image: Float[ArrayLike, "H W C"]) -> Image.Image:
     Returns:
       An RGB picture of at most 640 pixels a side.
     """
-    frame = Image.fromarray(to_uint8(displayed(image)))
+    frame = as_rgb(image)
     frame.thumbnail((_FILM_SIDE, _FILM_SIDE))
     return frame
 
@@ -124,25 +124,6 @@ def write_film(path: str | os.PathLike, frames: list[Image.Image]) -> None:
     options = {"append_images": frames[1:], "duration": 1000 // _FILM_RATE, "loop": 0}
     frames[0].save(buffer, "GIF", save_all=True, **options)
     write_bytes(path, buffer.getvalue())
-
-
-def displayed(image: Float[ArrayLike, "*B C"]) -> Float[np.ndarray, "*B 3"]:
-    """Any number of channels as RGB: fewer than three are gray, of more the first three count.
-
-    Args:
-      image: float[..., C].
-
-    Returns:
-      float32[..., 3], clipped to [0, 1].
-
-    Example:
-      >>> import numpy as np
-      >>> from sad_jax.viz import displayed
-      >>> displayed(np.ones((4, 5, 7))).shape, displayed(np.ones((4, 5, 1))).shape
-      ((4, 5, 3), (4, 5, 3))
-    """
-    image = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
-    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
 def viridis(values: Float[ArrayLike, "*B"]) -> Float[np.ndarray, "*B 3"]:

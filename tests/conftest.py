@@ -26,7 +26,6 @@ from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import chain
 from sad_jax.optimize.least_squares import make_target
 
-
 SLOW_EXAMPLES = ("driver.py", "batch.py", "loop.py")  # of docstrings, which fit or minimise
 
 

@@ -11,7 +11,7 @@ import sad_jax
 
 ROOT = Path(__file__).parents[1]
 FLOORS = [  # from the ground up; the rooms of one floor know nothing of each other
-    {"sad_jax.html"},
+    {"sad_jax.html", "sad_jax.by_platform"},
     {"sad_jax.model"},
     {"kernels_pallas"},
     {"sad_jax.backend"},

@@ -42,20 +42,21 @@ def draw(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
 
     It keeps nothing but the sites and the lists: every block is gathered and blended again.
     """
+    return _picture(backend, sites, lists)
+
+
+def _picture(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     grid = lists.grid
 
     def kernel(kernels, launch, sites, ids):
-        table, blocks = site_table(sites, grid.size), split_ids(grid, ids)
-        blended = kernels.blend_picture(
-            table, blocks, grid.corners(), cell=grid.cell, launch=launch
-        )
-        return grid.join_image(blended)
+        operands = site_table(sites, grid.size), split_ids(grid, ids), grid.corners()
+        return grid.join_image(kernels.blend_picture(*operands, cell=grid.cell, launch=launch))
 
     return backend.run(partial(xla.render, grid), kernel, sites, lists.ids)
 
 
 def _forward(backend, sites, lists):
-    return draw(backend, sites, lists), (sites, lists)
+    return _picture(backend, sites, lists), (sites, lists)
 
 
 def _backward(backend, residual, cotangent: jax.Array):

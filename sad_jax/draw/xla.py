@@ -1,7 +1,7 @@
 """The passes over a picture in plain XLA: the readable twin of the kernels.
 
-All of them go over blocks of cells (see ``model/grid.py``), so that what a block needs stays in the
-cache and memory does not grow with the picture; within a block arrays are [K, lanes].
+All of them go over blocks of cells (see ``model/canvas.py``), so that what a block needs stays in
+the cache and memory does not grow with the picture; within a block arrays are [K, lanes].
 ``passes.py`` calls them, or the kernels of the same meaning.
 """
 
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax.model import score as formula
-from sad_jax.model.grid import Grid, halves, map_blocks
+from sad_jax.model.canvas import Grid, halves, map_blocks
 from sad_jax.model.score import Pixel, Rows
 from sad_jax.model.sites import Sites
 

@@ -19,9 +19,10 @@ from jaxtyping import Array, Key, Shaped
 
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
-from sad_jax.fitting.driver import make_task, new_history, record
-from sad_jax.fitting.fast import FastRecipe, Pace
-from sad_jax.fitting.result import FitResult, make_result
+from sad_jax.fitting.fast import FastFit, Pace
+from sad_jax.fitting.recipe import FastRecipe
+from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.task import make_task
 from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.state import Progress, State
@@ -67,6 +68,7 @@ def fit_batch(
     recipe = config.constants
     if not isinstance(recipe, FastRecipe):
         raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
+    method = FastFit(recipe)
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
@@ -74,33 +76,33 @@ def fit_batch(
     histories = [new_history() for _ in photos]
     with clock.listening():
         keys = jax.random.split(key, len(photos))
-        states = [recipe.start(task, key) for task, key in zip(tasks, keys, strict=True)]
+        states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
         step = 0
         while step < steps and clock.seconds < seconds:
             done = max(step / steps, clock.seconds / seconds)
             if step:
-                states = [recipe.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
-            pace = recipe.pace(tasks[0], step, done)
-            together = _advance(recipe, mesh, stack(states), targets, pace)
+                states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
+            pace = method.pace(tasks[0], step, done)
+            together = _advance(method, mesh, stack(states), targets, pace)
             states = unstack(together)
             step = int(states[0].step)
             for state, history in zip(states, histories, strict=True):
                 record(history, Progress(step, steps, clock.seconds, state))
             if progress is not None:
                 progress(Progress(step, steps, clock.seconds, together))
-        ends = [recipe.finish(task, state) for task, state in zip(tasks, states, strict=True)]
+        ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)
     return [make_result(*end, photo, task, clock, h) for end, photo, task, h in rest]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _advance(recipe: FastRecipe, mesh: Mesh, states: State, targets: Target, pace: Pace) -> State:
+def _advance(method: FastFit, mesh: Mesh, states: State, targets: Target, pace: Pace) -> State:
     """New lists, and steps on them, for all pictures; each device does its own."""
 
     def one(state: State, target: Target, pace: Pace) -> State:
-        return recipe.run(refresh(state, implementation=target.backend), target, *pace)
+        return method.run(refresh(state, implementation=target.backend), target, *pace)
 
     every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
     together = jax.shard_map(

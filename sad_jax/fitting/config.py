@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
-from typing import Any
 
 from sad_jax.backend import NAMES
-from sad_jax.fitting.fast import FastRecipe
-from sad_jax.fitting.paper import PaperRecipe
-from sad_jax.fitting.recipe import Recipe
+from sad_jax.fitting.recipe import RECIPES, Recipe, recipe_of
 from sad_jax.model.canvas import Canvas
-from sad_jax.optimize.adam import Rates
-from sad_jax.optimize.gauss_newton import TrustRegion
 from sad_jax.optimize.least_squares import SLOPES
 
-RECIPES: dict[str, Callable[..., Recipe]] = {"fast": FastRecipe, "paper": PaperRecipe}
 LOSSES = tuple(SLOPES)
 BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 DEFAULT_PIXELS_PER_SITE = 8
@@ -132,17 +125,7 @@ class FitConfig:
         try:
             fields = json.loads(text)
             if isinstance(fields.get("recipe"), dict):
-                fields["recipe"] = _recipe_of(fields["recipe"])
+                fields["recipe"] = recipe_of(fields["recipe"])
             return cls(**fields)
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
             raise ValueError(f"expected the JSON of a FitConfig, got {text!r}: {error}") from None
-
-
-def _recipe_of(fields: dict[str, Any]) -> Recipe:
-    """Undoes ``Recipe.to_dict``."""
-    fields = dict(fields)
-    recipe = RECIPES[fields.pop("name")]
-    for name, kind in (("trust_region", TrustRegion), ("rates", Rates)):
-        if name in fields:
-            fields[name] = kind(**fields[name])
-    return recipe(**fields)

@@ -1,7 +1,8 @@
 """Photo -> Sites: the loop that drives a recipe, reports, stops, resumes, and tells the truth.
 
-A recipe knows how to start, to advance by some steps and to finish; everything else is here. The
-figures of a result are those of its file's bytes, decoded: exact lists, the stored sites.
+``FastFit`` and ``PaperFit`` know how to start, to advance by some steps and to finish; everything
+else is here. The figures of a result are those of its file's bytes, decoded: exact lists, the
+stored sites.
 """
 
 from __future__ import annotations
@@ -11,23 +12,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Key, Shaped
+from jaxtyping import Array, Key, Shaped
 
-from sad_jax.backend import resolve
 from sad_jax.fitting.checkpoint import load_checkpoint, save_checkpoint, signature_of
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
-from sad_jax.fitting.recipe import Task
-from sad_jax.fitting.result import FitResult, make_result
-from sad_jax.optimize.least_squares import make_target
+from sad_jax.fitting.fast import FastFit
+from sad_jax.fitting.paper import PaperFit
+from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
+from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.task import check_mask, make_task
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import check_image
 
 CHECKPOINT_SECONDS = 30.0
+FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
+    FastRecipe: FastFit,
+    PaperRecipe: PaperFit,
+}
 
 
 def fit(
@@ -68,20 +72,21 @@ def fit(
     """
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
-    recipe, task = config.constants, make_task(photo, weight, config)
+    task, recipe = make_task(photo, weight, config), config.constants
+    method = FITS[type(recipe)](recipe)
     signature = signature_of(photo, weight, config)
     clock, seconds = Clock(), config.seconds or np.inf
     history = new_history()
     interrupted = False
     with clock.listening():
-        state = recipe.start(task, key)
+        state = method.start(task, key)
         if resume and checkpoint is not None and Path(checkpoint).exists():
             state, history, clock.before = load_checkpoint(checkpoint, signature, state)
         saved = time.monotonic()
         try:
             while int(state.step) < task.steps and clock.seconds < seconds:
                 done = max(int(state.step) / task.steps, clock.seconds / seconds)
-                state = recipe.advance(task, state, done)
+                state = method.advance(task, state, done)
                 now = Progress(int(state.step), task.steps, clock.seconds, state)
                 record(history, now)
                 if progress is not None:
@@ -93,60 +98,8 @@ def fit(
             interrupted = True
             if checkpoint is not None:
                 save_checkpoint(checkpoint, signature, state, history, clock.seconds)
-        sites, mse = recipe.finish(task, state)
+        sites, mse = method.finish(task, state)
         clock.stop()
     if checkpoint is not None and not interrupted:
         Path(checkpoint).unlink(missing_ok=True)
     return make_result(sites, mse, photo, task, clock, history, interrupted)
-
-
-def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
-    """One picture with its budget; raises where the settings do not run."""
-    canvas, image = config.canvas(photo.shape[:2]), jnp.asarray(photo)
-    budget = config.budget(canvas.shape)
-    usual = config.constants.initial_sites(canvas.pixels, budget)
-    backend = resolve(config.implementation, image, k=canvas.k)
-    return Task(
-        image=visible(photo, weight),
-        target=make_target(canvas.grid, image, weight, loss=config.loss, backend=backend),
-        canvas=canvas,
-        budget=budget,
-        initial=max(config.initial_sites or usual, budget),
-        steps=config.steps or config.constants.steps,
-    )
-
-
-def new_history() -> dict[str, list[float]]:
-    """Nothing so far: lists by name."""
-    return {"step": [], "psnr": [], "sites": [], "seconds": []}
-
-
-def record(history: dict[str, list[float]], now: Progress) -> None:
-    """Adds where a fit stands to its history."""
-    values = {"step": now.step, "psnr": now.psnr, "sites": now.num_sites, "seconds": now.seconds}
-    for name, value in values.items():
-        history[name].append(value)
-
-
-def check_mask(
-    mask: Shaped[ArrayLike, "H W"] | None, shape: tuple[int, int]
-) -> Float[Array, "H W"] | None:
-    """Weights float32[H, W], or None; raises a ValueError unless they are usable."""
-    if mask is None:
-        return None
-    weight = np.asarray(mask, np.float32)
-    if weight.shape != tuple(shape):
-        raise ValueError(
-            f"expected a mask of the image's (H, W) {tuple(shape)}, got {weight.shape}"
-        )
-    if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
-        raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
-    return jnp.asarray(weight)
-
-
-def visible(photo: np.ndarray, weight: jax.Array | None) -> np.ndarray:
-    """The photo, with the mean colour of what counts where the weight is zero."""
-    if weight is None:
-        return photo
-    counts = np.asarray(weight) > 0
-    return np.where(counts[..., None], photo, photo[counts].mean(0))

@@ -17,24 +17,23 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from sad_jax.draw.passes import prepare
-from sad_jax.fitting.recipe import Recipe, Task, change_sites, thin
+from sad_jax.fitting.recipe import FastRecipe
+from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites
-from sad_jax.optimize.edits import keep_slots, refresh
+from sad_jax.optimize.edits import change_sites, keep_slots, refresh, thin
 from sad_jax.optimize.gauss_newton import (
     FLOOR,
     SHARPEST,
-    TRUST_REGION,
-    TrustRegion,
     scale_by_plane,
 )
 from sad_jax.optimize.least_squares import (
@@ -51,69 +50,16 @@ Pace = tuple[jax.Array, jax.Array, jax.Array]  # steps, damping, largest tau / S
 
 
 @dataclasses.dataclass(frozen=True)
-class FastRecipe(Recipe):
-    """Gauss-Newton on exact lists, thinning, moves, colours last. Shares are of the run's steps.
+class FastFit:
+    """How a fit by a ``FastRecipe`` starts, goes on and ends."""
 
-    Attributes:
-      steps: optimiser steps, unless the ``FitConfig`` says otherwise.
-      pixels_per_initial_site: so many pixels have one site at the start ...
-      overshoot: ... but there are at most so many times the budget.
-      thinning_end: share at which the budget is reached.
-      moved: most sites moved at once, as a share of all; it falls to none at ``moves_end``.
-      moves_end: share after which no site is moved.
-      moves_every: steps between two moves; a multiple of ``lists_every``.
-      worth: a site is moved where its removal costs less than so many times the energy of the site
-        that is split.
-      damping_start, damping_end: of a step, relative to the diagonal of the curvature.
-      lists_every: steps on one set of exact lists ...
-      lists_every_late: ... and from the share ``late`` on.
-      late: see there.
-      curvature_every: steps on one curvature; new lists bring a new one, too.
-      softest: largest tau / S at the start, times the mean distance of the budget's sites.
-      soft_end: share up to which the largest tau / S rises, evenly in ratio, to ``SHARPEST``.
-      color_iterations: of conjugate gradients, for the colours at the end; 0 leaves them.
-      blocks: whether a site's whole block of the curvature preconditions, or its diagonal alone.
-      remember: whether a step may also go along the last one.
-      trust_region: how far one step may change a site.
-
-    Example:
-      >>> import sad_jax as sad
-      >>> recipe = sad.FastRecipe(steps=100, lists_every=2)
-      >>> config = sad.FitConfig(num_sites=1000, recipe=recipe)
-      >>> sad.FitConfig.from_json(config.to_json()).recipe == recipe
-      True
-    """
-
-    name: ClassVar[str] = "fast"
-
-    steps: int = 250
-    pixels_per_initial_site: int = 6
-    overshoot: int = 8
-    thinning_end: float = 0.3
-    moved: float = 0.15
-    moves_end: float = 0.9
-    moves_every: int = 30
-    worth: float = 3.0
-    damping_start: float = 1.0
-    damping_end: float = 0.1
-    lists_every: int = 5
-    lists_every_late: int = 1
-    late: float = 0.95
-    curvature_every: int = 5
-    softest: float = 2.0
-    soft_end: float = 0.65
-    color_iterations: int = 20
-    blocks: bool = True
-    remember: bool = True
-    trust_region: TrustRegion = TRUST_REGION
+    recipe: FastRecipe
 
     @property
-    def optimizer(self):
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """The optax transformation of its steps."""
-        return scale_by_plane(self.trust_region, remember=self.remember, blocks=self.blocks)
-
-    def most_initial_sites(self, budget: int) -> int:
-        return self.overshoot * budget
+        recipe = self.recipe
+        return scale_by_plane(recipe.trust_region, remember=recipe.remember, blocks=recipe.blocks)
 
     def start(self, task: Task, key: jax.Array) -> State:
         sites = init_sites(task.image, task.initial, key=key)
@@ -136,41 +82,54 @@ class FastRecipe(Recipe):
         """Prunes and splits as many sites as it is time for; the lists are left as they were."""
         prunes, moves = self._changes(task, progress, int(state.step), state.num_sites)
         if prunes or moves:
-            state = change_sites(task, state, prunes=prunes, moves=moves, worth=self.worth)
+            state = change_sites(
+                state,
+                task.target,
+                task.image,
+                prunes=prunes,
+                moves=moves,
+                worth=self.recipe.worth,
+            )
         if state.num_sites <= task.budget < state.sites.num_sites:
             state = keep_slots(state, task.budget)  # once: two shapes in all
         return state
 
     def pace(self, task: Task, step: int, progress: float) -> Pace:
         """How many steps to take on the same lists, int32[], their damping and largest tau / S."""
-        every = self.lists_every if progress < self.late else self.lists_every_late
-        damping = self.damping_start * (self.damping_end / self.damping_start) ** progress
-        softest = min(self.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
-        sharpest = softest * (SHARPEST / softest) ** min(progress / self.soft_end, 1)
+        recipe = self.recipe
+        every = recipe.lists_every if progress < recipe.late else recipe.lists_every_late
+        damping = recipe.damping_start * (recipe.damping_end / recipe.damping_start) ** progress
+        softest = min(recipe.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
+        sharpest = softest * (SHARPEST / softest) ** min(progress / recipe.soft_end, 1)
         steps = jnp.int32(min(every, task.steps - step))
         return steps, jnp.float32(damping), jnp.float32(sharpest)
 
     def run(self, state: State, target: Target, steps, damping, sharpest) -> State:
-        """``steps`` steps on the same lists."""
-        for first in range(0, max(self.lists_every, self.lists_every_late), self.curvature_every):
-            some = jnp.clip(steps - first, 0, self.curvature_every)
+        """``steps`` steps on the same lists, in parts that have one curvature each.
+
+        Under ``jit`` their number is not known; parts that have no step left do nothing.
+        """
+        known = not isinstance(steps, jax.core.Tracer)
+        most = int(steps) if known else max(self.recipe.lists_every, self.recipe.lists_every_late)
+        for first in range(0, most, self.recipe.curvature_every):
+            some = jnp.clip(steps - first, 0, self.recipe.curvature_every)
             state = run_gauss_newton(
                 state, target, some, damping, sharpest, optimizer=self.optimizer
             )
         return state
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
-        sites = thin(task, state).compact()
+        sites = thin(state, task.target, task.image, task.budget).compact()
         lists = find_candidates(sites, task.canvas, implementation=task.backend)
-        return solve_colors(sites, lists, task.target, iterations=self.color_iterations)
+        return solve_colors(sites, lists, task.target, iterations=self.recipe.color_iterations)
 
     def _changes(self, task: Task, progress: float, step: int, alive: int) -> tuple[int, int]:
         """How many sites to prune, and at most how many to move, now."""
-        share = min(progress / self.thinning_end, 1)
+        share = min(progress / self.recipe.thinning_end, 1)
         goal = round(task.initial * (task.budget / task.initial) ** share)
         moves = 0
-        if step % self.moves_every == 0:
-            moves = int(self.moved * max(1 - progress / self.moves_end, 0) * goal)
+        if step % self.recipe.moves_every == 0:
+            moves = int(self.recipe.moved * max(1 - progress / self.recipe.moves_end, 0) * goal)
         return max(alive - goal, 0), moves
 
 

@@ -14,70 +14,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from sad_jax.fitting.recipe import Recipe, Task, change_sites, thin
+from sad_jax.fitting.recipe import PaperRecipe
+from sad_jax.fitting.task import Task
 from sad_jax.lists.flooding import offer_at_home, seed_candidates
 from sad_jax.model.sites import Sites, pad
 from sad_jax.model.start import init_sites
-from sad_jax.optimize.adam import RATES, Rates, paper_optimizer
-from sad_jax.optimize.edits import refresh
+from sad_jax.optimize.adam import paper_optimizer
+from sad_jax.optimize.edits import change_sites, refresh, thin
 from sad_jax.optimize.state import State
 from sad_jax.optimize.steps import run_adam
 
 
 @dataclasses.dataclass(frozen=True)
-class PaperRecipe(Recipe):
-    """The published recipe: Adam, splits and prunings, propagated lists.
+class PaperFit:
+    """How a fit by a ``PaperRecipe`` starts, goes on and ends."""
 
-    Attributes:
-      steps: optimiser steps, unless the ``FitConfig`` says otherwise.
-      pixels_per_initial_site: so many pixels have one site at the start (3 is about the published
-        start on a Kodak picture) ...
-      initial_limit: ... but there are at most so many.
-      split_every, split_start, split_share: every so many steps, from so many on, this share of the
-        sites is split, times the factor that meets the budget.
-      prune_every, prune_start, prune_share: the same for removals.
-      density_end: share of the run after which no site is split or removed.
-      most_share: the most that one event splits or prunes, as a share of all sites.
-      growth: the most sites there may be at once, over those at the start.
-      lists_every: steps between two propagation passes.
-      exact_every: steps between two corrections by exact lists, after ``density_end``.
-      rates: the optimiser's learning rates.
-
-    Example:
-      >>> import sad_jax as sad
-      >>> sad.FitConfig(num_sites=50, recipe=sad.PaperRecipe(growth=1.5)).recipe.steps
-      4000
-    """
-
-    name: ClassVar[str] = "paper"
-
-    steps: int = 4000
-    pixels_per_initial_site: int = 3
-    initial_limit: int = 128_000
-    split_every: int = 20
-    split_start: int = 20
-    split_share: float = 0.01
-    prune_every: int = 40
-    prune_start: int = 100
-    prune_share: float = 0.033
-    density_end: float = 0.75
-    most_share: float = 0.95
-    growth: float = 1.25
-    lists_every: int = 8
-    exact_every: int = 100
-    rates: Rates = RATES
-
-    def most_initial_sites(self, budget: int) -> int:
-        return self.initial_limit
+    recipe: PaperRecipe
 
     def schedule(self, task: Task) -> Schedule:
         """Its splits and prunings on one picture."""
-        return Schedule(self, task.initial, task.budget, task.steps)
+        return Schedule(self.recipe, task.initial, task.budget, task.steps)
 
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
@@ -86,7 +46,7 @@ class PaperRecipe(Recipe):
         return State(
             sites=sites,
             lists=seed_candidates(sites, task.canvas, key=list_key),
-            optimizer=paper_optimizer(self.rates).init(sites),
+            optimizer=paper_optimizer(self.recipe.rates).init(sites),
             step=jnp.int32(0),
             key=key,
         )
@@ -94,24 +54,25 @@ class PaperRecipe(Recipe):
     def advance(self, task: Task, state: State, progress: float) -> State:
         """The steps up to the next split, pruning or exact search, and that."""
         step, schedule = int(state.step), self.schedule(task)
-        count = min(self.split_every - step % self.split_every, task.steps - step)
+        count = min(self.recipe.split_every - step % self.recipe.split_every, task.steps - step)
         state = run_adam(
             state,
             task.target,
             jnp.int32(count),
             jnp.float32(task.steps),
-            rates=self.rates,
-            lists_every=self.lists_every,
+            rates=self.recipe.rates,
+            lists_every=self.recipe.lists_every,
         )
         step += count
         if step <= schedule.end and step < task.steps:
             return self._control(task, schedule, state, step)
-        if step % self.exact_every == 0 or step == task.steps:
+        if step % self.recipe.exact_every == 0 or step == task.steps:
             return refresh(state, implementation=task.backend)
         return state
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
-        state = thin(task, state)  # only a run that was cut short has too many
+        # only a run that was cut short has too many
+        state = thin(state, task.target, task.image, task.budget)
         return state.compact(), state.value
 
     def _control(self, task: Task, schedule: Schedule, state: State, step: int) -> State:
@@ -119,7 +80,7 @@ class PaperRecipe(Recipe):
         splits, prunes = schedule.changes(step, state.num_sites)
         if not splits and not prunes:
             return state
-        state = change_sites(task, state, prunes=prunes, splits=splits)
+        state = change_sites(state, task.target, task.image, prunes=prunes, splits=splits)
         return state.replace(lists=offer_at_home(state.sites, state.lists))
 
 

@@ -1,4 +1,4 @@
-"""Recipe: how a fit starts, goes on and ends. Its fields are the constants of the fit."""
+"""Recipes: the constants of a fit. What they drive is in ``fast.py`` and ``paper.py``."""
 
 from __future__ import annotations
 
@@ -6,48 +6,13 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
-import numpy as np
-
-from sad_jax.backend import Backend
-from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites
-from sad_jax.optimize import density
-from sad_jax.optimize.edits import edit, refresh
-from sad_jax.optimize.least_squares import Target
-from sad_jax.optimize.state import State
-
-THIN_SHARE = 0.25  # of the sites, that one round of ``thin`` takes out at most
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Task:
-    """One picture to fit.
-
-    Attributes:
-      image: float32[H, W, C].
-      target: the same and its weights, laid out in cells; it names the backend.
-      canvas: the picture's canvas.
-      budget: the most sites in the file.
-      initial: sites at the start, at least the budget.
-      steps: optimiser steps in all.
-    """
-
-    image: np.ndarray
-    target: Target
-    canvas: Canvas
-    budget: int
-    initial: int
-    steps: int
-
-    @property
-    def backend(self) -> Backend:
-        return self.target.backend
+from sad_jax.model.tangent import TRUST_REGION, TrustRegion
+from sad_jax.optimize.adam import RATES, Rates
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(abc.ABC):
-    """What drives a fit; a frozen dataclass whose fields are its constants.
+    """The constants of a fit: a frozen dataclass, hashable, with a JSON round trip.
 
     Attributes:
       steps: optimiser steps, unless the ``FitConfig`` says otherwise.
@@ -61,19 +26,7 @@ class Recipe(abc.ABC):
 
     @abc.abstractmethod
     def most_initial_sites(self, budget: int) -> int:
-        """Sites at the start unless the settings ask for more."""
-
-    @abc.abstractmethod
-    def start(self, task: Task, key: jax.Array) -> State:
-        """The state before the first step."""
-
-    @abc.abstractmethod
-    def advance(self, task: Task, state: State, progress: float) -> State:
-        """Some steps further; ``progress`` is the share of the run that is done, 0 to 1."""
-
-    @abc.abstractmethod
-    def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
-        """The sites to store, at most the budget, and their mean squared error in the loop."""
+        """Sites at the start, at most, unless the settings ask for more."""
 
     def initial_sites(self, pixels: int, budget: int) -> int:
         """Sites at the start on a picture of so many pixels."""
@@ -81,30 +34,126 @@ class Recipe(abc.ABC):
         return min(usual, self.most_initial_sites(budget))
 
     def to_dict(self) -> dict[str, Any]:
-        """The name and all fields, for JSON."""
+        """The name and all fields, for JSON; ``recipe_of`` undoes it."""
         return {"name": self.name, **dataclasses.asdict(self)}
 
 
-def change_sites(
-    task: Task, state: State, *, prunes: int = 0, splits: int = 0, moves: int = 0, worth: float = 1
-) -> State:
-    """Takes the cheapest sites out and splits the worst; the lists are left as they were.
+@dataclasses.dataclass(frozen=True)
+class FastRecipe(Recipe):
+    """Gauss-Newton on exact lists, thinning, moves, colours last. Shares are of the run's steps.
 
-    ``moves`` are as many more of both, or as many of them as pay, see ``density.worth_moving``.
+    Attributes:
+      steps: optimiser steps, unless the ``FitConfig`` says otherwise.
+      pixels_per_initial_site: so many pixels have one site at the start ...
+      overshoot: ... but there are at most so many times the budget.
+      thinning_end: share at which the budget is reached.
+      moved: most sites moved at once, as a share of all; it falls to none at ``moves_end``.
+      moves_end: share after which no site is moved.
+      moves_every: steps between two moves; a multiple of ``lists_every``.
+      worth: a site is moved where its removal costs less than so many times the energy of the site
+        that is split.
+      damping_start, damping_end: of a step, relative to the diagonal of the curvature.
+      lists_every: steps on one set of exact lists ...
+      lists_every_late: ... and from the share ``late`` on.
+      late: see there.
+      curvature_every: steps on one curvature; new lists bring a new one, too.
+      softest: largest tau / S at the start, times the mean distance of the budget's sites.
+      soft_end: share up to which the largest tau / S rises, evenly in ratio, to ``SHARPEST``.
+      color_iterations: of conjugate gradients, for the colours at the end; 0 leaves them.
+      blocks: whether a site's whole block of the curvature preconditions, or its diagonal alone.
+      remember: whether a step may also go along the last one.
+      trust_region: how far one step may change a site.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> recipe = sad.FastRecipe(steps=100, lists_every=2)
+      >>> config = sad.FitConfig(num_sites=1000, recipe=recipe)
+      >>> sad.FitConfig.from_json(config.to_json()).recipe == recipe
+      True
     """
-    stats = density.statistics(state.sites, state.lists, task.target)
-    if moves:
-        moves = density.worth_moving(stats, np.asarray(state.alive), prunes, moves, worth)
-    return edit(state, stats, task.image, prunes=prunes + moves, splits=splits + moves)
+
+    name: ClassVar[str] = "fast"
+
+    steps: int = 250
+    pixels_per_initial_site: int = 6
+    overshoot: int = 8
+    thinning_end: float = 0.3
+    moved: float = 0.15
+    moves_end: float = 0.9
+    moves_every: int = 30
+    worth: float = 3.0
+    damping_start: float = 1.0
+    damping_end: float = 0.1
+    lists_every: int = 5
+    lists_every_late: int = 1
+    late: float = 0.95
+    curvature_every: int = 5
+    softest: float = 2.0
+    soft_end: float = 0.65
+    color_iterations: int = 20
+    blocks: bool = True
+    remember: bool = True
+    trust_region: TrustRegion = TRUST_REGION
+
+    def most_initial_sites(self, budget: int) -> int:
+        return self.overshoot * budget
 
 
-def thin(task: Task, state: State) -> State:
-    """Takes the cheapest sites out until the budget is left, with exact lists after each round.
+@dataclasses.dataclass(frozen=True)
+class PaperRecipe(Recipe):
+    """The published recipe: Adam, splits and prunings, propagated lists.
 
-    A round takes at most a quarter: what a removal costs depends on the neighbours' staying.
+    Attributes:
+      steps: optimiser steps, unless the ``FitConfig`` says otherwise.
+      pixels_per_initial_site: so many pixels have one site at the start (3 is about the published
+        start on a Kodak picture) ...
+      initial_limit: ... but there are at most so many.
+      split_every, split_start, split_share: every so many steps, from so many on, this share of the
+        sites is split, times the factor that meets the budget.
+      prune_every, prune_start, prune_share: the same for removals.
+      density_end: share of the run after which no site is split or removed.
+      most_share: the most that one event splits or prunes, as a share of all sites.
+      growth: the most sites there may be at once, over those at the start.
+      lists_every: steps between two propagation passes.
+      exact_every: steps between two corrections by exact lists, after ``density_end``.
+      rates: the optimiser's learning rates.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> sad.FitConfig(num_sites=50, recipe=sad.PaperRecipe(growth=1.5)).recipe.steps
+      4000
     """
-    while (count := state.num_sites) > task.budget:
-        round_size = min(count - task.budget, max(1, int(count * THIN_SHARE)))
-        state = change_sites(task, state, prunes=round_size)
-        state = refresh(state, implementation=task.backend)
-    return state
+
+    name: ClassVar[str] = "paper"
+
+    steps: int = 4000
+    pixels_per_initial_site: int = 3
+    initial_limit: int = 128_000
+    split_every: int = 20
+    split_start: int = 20
+    split_share: float = 0.01
+    prune_every: int = 40
+    prune_start: int = 100
+    prune_share: float = 0.033
+    density_end: float = 0.75
+    most_share: float = 0.95
+    growth: float = 1.25
+    lists_every: int = 8
+    exact_every: int = 100
+    rates: Rates = RATES
+
+    def most_initial_sites(self, budget: int) -> int:
+        return self.initial_limit
+
+
+RECIPES: dict[str, type[FastRecipe | PaperRecipe]] = {"fast": FastRecipe, "paper": PaperRecipe}
+
+
+def recipe_of(fields: dict[str, Any]) -> Recipe:
+    """The recipe of ``Recipe.to_dict``; raises a KeyError or TypeError where there is none."""
+    fields = dict(fields)
+    recipe = RECIPES[fields.pop("name")]
+    for name, kind in (("trust_region", TrustRegion), ("rates", Rates)):
+        if name in fields:
+            fields[name] = kind(**fields[name])
+    return recipe(**fields)

@@ -10,12 +10,13 @@ import numpy as np
 from sad_jax import html
 from sad_jax.draw.api import render
 from sad_jax.fitting.clock import Clock
-from sad_jax.fitting.recipe import Task
+from sad_jax.fitting.task import Task
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
+from sad_jax.optimize.state import Progress
+from sad_jax.storage.pictures import as_rgb
 from sad_jax.storage.sad import decode, encode
-from sad_jax.viz import film_frame
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,7 @@ class FitResult:
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
         ]
-        picture = film_frame(render(self.sites, canvas))
+        picture = as_rgb(render(self.sites, canvas))
         return html.beside(html.thumbnail(picture), html.table(rows))
 
 
@@ -95,3 +96,15 @@ def make_result(
         history=history,
         interrupted=interrupted,
     )
+
+
+def new_history() -> dict[str, list[float]]:
+    """Nothing so far: lists by name."""
+    return {"step": [], "psnr": [], "sites": [], "seconds": []}
+
+
+def record(history: dict[str, list[float]], now: Progress) -> None:
+    """Adds where a fit stands to its history."""
+    values = {"step": now.step, "psnr": now.psnr, "sites": now.num_sites, "seconds": now.seconds}
+    for name, value in values.items():
+        history[name].append(value)

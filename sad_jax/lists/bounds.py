@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax.model import score as formula
-from sad_jax.model.grid import Grid
+from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Rows
 
 SLACK = 1e-5  # relative room for rounding

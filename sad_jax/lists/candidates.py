@@ -7,8 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from sad_jax.model.canvas import Canvas
-from sad_jax.model.grid import Grid
+from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
 
 Transposed = tuple[jax.Array, jax.Array]

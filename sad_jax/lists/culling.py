@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from sad_jax.lists.bounds import Box, bounds, box_of, places
 from sad_jax.lists.candidates import smallest
 from sad_jax.model import score as formula
-from sad_jax.model.grid import Grid, halves
+from sad_jax.model.canvas import Grid, halves
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites
 

@@ -18,8 +18,7 @@ from jaxtyping import Array, Key
 from sad_jax.backend import Backend, resolve
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
-from sad_jax.model.canvas import Canvas
-from sad_jax.model.grid import Grid, map_blocks
+from sad_jax.model.canvas import Canvas, Grid, map_blocks
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites, hilbert_index
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from sad_jax.lists.bounds import bounds, box_of, places
 from sad_jax.model import score as formula
-from sad_jax.model.grid import Grid
+from sad_jax.model.canvas import Grid
 from sad_jax.model.sites import Sites, hilbert_index
 
 if TYPE_CHECKING:

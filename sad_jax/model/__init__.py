@@ -1,2 +1,2 @@
 """The diagram itself: sites, canvas and the formula. In order of reading: ``sites``, ``canvas``,
-``grid``, ``score``, ``tangent``, ``start``."""
+``score``, ``tangent``, ``start``."""

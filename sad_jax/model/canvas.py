@@ -1,13 +1,24 @@
-"""Canvas: the size of a picture, and the K and cell size that belong to its definition."""
+"""Canvas: the size of a picture, and the K and cell size that belong to its definition.
+
+Its ``Grid`` says how pixels, the cells that share a list, and blocks of cells lie in arrays. A cell
+is a square of ``cell`` x ``cell`` pixels. Cells are numbered row by row and cut into blocks of
+``lanes`` cells, small enough for the cache; the last block is padded with zeros. Within a block the
+cell is the last, fastest axis, so that every operation is one long vector.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
-from sad_jax.model.grid import Grid
+import jax
+import jax.numpy as jnp
 
 MOST_SITES = 32  # in a list
 CELLS = (1, 2, 4)  # pixels a side
+LANES_STEP = 128  # block sizes round up to this, the cells of one kernel program; a smaller
+# ``Grid.lanes`` wins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,3 +95,97 @@ class Canvas:
     def grid(self) -> Grid:
         """How its cells are laid out."""
         return Grid(self.height, self.width, self.cell)
+
+
+class Grid(NamedTuple):
+    """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block."""
+
+    height: int
+    width: int
+    cell: int
+    lanes: int = 8192
+
+    @property
+    def rows(self) -> int:
+        return -(-self.height // self.cell)
+
+    @property
+    def columns(self) -> int:
+        return -(-self.width // self.cell)
+
+    @property
+    def size(self) -> int:
+        """S of the formula, in pixels."""
+        return max(self.height, self.width)
+
+    @property
+    def block(self) -> int:
+        """Cells in a block, padding included."""
+        return min(self.lanes, -(-self.rows * self.columns // LANES_STEP) * LANES_STEP)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.rows * self.columns // self.block)
+
+    def split(self, per_cell: jax.Array) -> jax.Array:
+        """[rows * columns, ...] -> [blocks, ..., lanes]."""
+        padding = self.blocks * self.block - per_cell.shape[0]
+        padded = jnp.pad(per_cell, [(0, padding)] + [(0, 0)] * (per_cell.ndim - 1))
+        return jnp.moveaxis(padded.reshape(self.blocks, self.block, *per_cell.shape[1:]), 1, -1)
+
+    def join(self, blocks: jax.Array) -> jax.Array:
+        """[blocks, ..., lanes] -> [rows * columns, ...]."""
+        per_cell = jnp.moveaxis(blocks, -1, 1)
+        return per_cell.reshape(-1, *per_cell.shape[2:])[: self.rows * self.columns]
+
+    def split_image(self, image: jax.Array) -> jax.Array:
+        """[H, W, C] -> [blocks, cell * cell, C, lanes], zeros beyond the picture's edge."""
+        n, (height, width, channels) = self.cell, image.shape
+        padded = jnp.pad(
+            image, [(0, self.rows * n - height), (0, self.columns * n - width), (0, 0)]
+        )
+        tiles = padded.reshape(self.rows, n, self.columns, n, channels).swapaxes(1, 2)
+        return self.split(tiles.reshape(self.rows * self.columns, n * n, channels))
+
+    def join_image(self, blocks: jax.Array) -> jax.Array:
+        """[blocks, cell * cell, C, lanes] -> [H, W, C]."""
+        n, channels = self.cell, blocks.shape[2]
+        tiles = self.join(blocks).reshape(self.rows, self.columns, n, n, channels)
+        image = tiles.swapaxes(1, 2).reshape(self.rows * n, self.columns * n, channels)
+        return image[: self.height, : self.width]
+
+    def corners(self) -> jax.Array:
+        """int32[blocks, 2, lanes]: (x, y) of each cell's first pixel."""
+        index = jnp.arange(self.rows * self.columns, dtype=jnp.int32)
+        corner = jnp.stack([index % self.columns, index // self.columns], -1) * self.cell
+        return self.split(corner)
+
+    def offsets(self) -> list[tuple[int, int]]:
+        """(x, y) of each pixel within its cell, in the order of ``split_image``."""
+        return [(i % self.cell, i // self.cell) for i in range(self.cell * self.cell)]
+
+    def cell_of(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Column and row int32[...] of the cells in which points float[..., 2] lie, or nearest."""
+        last = jnp.asarray([self.columns - 1, self.rows - 1])
+        cell = jnp.clip(jnp.floor((points + 0.5) / self.cell).astype(jnp.int32), 0, last)
+        return cell[..., 0], cell[..., 1]
+
+    @property
+    def center(self) -> float:
+        """Offset from a cell's first pixel to its centre, where its list is found."""
+        return (self.cell - 1) / 2
+
+
+def halves(blocks) -> list:
+    """Arrays cut in two along their first axis, so that XLA runs loops over them on two cores.
+
+    Not cut where there is one entry, so that no empty loop is compiled.
+    """
+    half = len(jax.tree.leaves(blocks)[0]) // 2
+    parts = [jax.tree.map(lambda b: b[:half], blocks), jax.tree.map(lambda b: b[half:], blocks)]
+    return parts[half == 0 :]
+
+
+def map_blocks(function: Callable, blocks) -> jax.Array:
+    """``jax.lax.map`` in two halves."""
+    return jnp.concatenate([jax.lax.map(function, part) for part in halves(blocks)])

@@ -7,6 +7,8 @@ direction, and its C colours. A vector of these, for all sites, is a *tangent*: 
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
@@ -14,6 +16,28 @@ from sad_jax.model.score import PHI, Rows, site_rows
 from sad_jax.model.sites import Sites
 
 GEOMETRY = PHI  # parameters
+
+
+@dataclasses.dataclass(frozen=True)
+class TrustRegion:
+    """How far a step may change a site: position and radius in pixels, theta in radians."""
+
+    position: float = 1.0
+    log_tau: float = 0.5
+    radius: float = 0.5
+    theta: float = 0.3
+    log_aniso: float = 0.3
+    color: float = 0.15
+
+    def capped(self, tangent: jax.Array) -> jax.Array:
+        """A tangent within the region."""
+        geometry = (self.log_tau, self.radius, self.theta, self.log_aniso)
+        colors = [self.color] * (len(tangent) - GEOMETRY)
+        cap = jnp.asarray([self.position, self.position, *geometry, *colors])[:, None]
+        return jnp.clip(tangent, -cap, cap)
+
+
+TRUST_REGION = TrustRegion()
 
 
 def chain(rows: Rows, size: int) -> jax.Array:

@@ -16,7 +16,10 @@ from sad_jax.lists.exact import find_candidates
 from sad_jax.model.sites import park
 from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
+from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.state import State
+
+THIN_SHARE = 0.25  # of the sites, that one round of ``thin`` takes out at most
 
 
 def edit(
@@ -44,6 +47,39 @@ def edit(
     optimizer = clear_rows(state.optimizer, changed, len(alive))
     sites, optimizer = jax.tree.map(jnp.asarray, (sites, optimizer))
     return state.replace(sites=sites, optimizer=optimizer)
+
+
+def change_sites(
+    state: State,
+    target: Target,
+    image: np.ndarray,
+    *,
+    prunes: int = 0,
+    splits: int = 0,
+    moves: int = 0,
+    worth: float = 1.0,
+) -> State:
+    """``edit`` by the statistics of a fit's target, whose picture is ``image`` float[H, W, C].
+
+    ``moves`` are as many more removals and splits, or as many of them as pay, by ``worth``: see
+    ``density.worth_moving``.
+    """
+    stats = density.statistics(state.sites, state.lists, target)
+    if moves:
+        moves = density.worth_moving(stats, np.asarray(state.alive), prunes, moves, worth)
+    return edit(state, stats, image, prunes=prunes + moves, splits=splits + moves)
+
+
+def thin(state: State, target: Target, image: np.ndarray, goal: int) -> State:
+    """Takes the cheapest sites out until ``goal`` are left, with exact lists after each round.
+
+    A round takes at most a quarter: what a removal costs depends on the neighbours' staying.
+    """
+    while (count := state.num_sites) > goal:
+        prunes = min(count - goal, max(1, int(count * THIN_SHARE)))
+        state = change_sites(state, target, image, prunes=prunes)
+        state = refresh(state, implementation=target.backend)
+    return state
 
 
 def keep_slots(state: State, slots: int) -> State:

@@ -34,7 +34,6 @@ its pixels lose their digits.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from functools import partial
 from typing import NamedTuple
@@ -43,11 +42,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sad_jax.draw.api import render
+from sad_jax.draw import xla
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.score import site_rows
 from sad_jax.model.sites import Sites
-from sad_jax.model.tangent import GEOMETRY, as_updates, chain
+from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain
 from sad_jax.optimize.least_squares import Curvature, gradient_and_curvature, make_target
 from sad_jax.optimize.linear import (
     TINY,
@@ -58,28 +57,6 @@ from sad_jax.optimize.linear import (
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
-
-
-@dataclasses.dataclass(frozen=True)
-class TrustRegion:
-    """How far a step may change a site: position and radius in pixels, theta in radians."""
-
-    position: float = 1.0
-    log_tau: float = 0.5
-    radius: float = 0.5
-    theta: float = 0.3
-    log_aniso: float = 0.3
-    color: float = 0.15
-
-    def capped(self, tangent: jax.Array) -> jax.Array:
-        """A tangent within the region."""
-        geometry = (self.log_tau, self.radius, self.theta, self.log_aniso)
-        colors = [self.color] * (len(tangent) - GEOMETRY)
-        cap = jnp.asarray([self.position, self.position, *geometry, *colors])[:, None]
-        return jnp.clip(tangent, -cap, cap)
-
-
-TRUST_REGION = TrustRegion()
 
 
 class LastStep(NamedTuple):
@@ -172,7 +149,7 @@ def gauss_newton(
 
         def draw(tangent: jax.Array) -> jax.Array:
             moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
-            return render(moved, lists, implementation="xla")
+            return xla.render(lists.grid, moved, lists.ids)
 
         picture, push = jax.linearize(draw, origin)
         pull = jax.linear_transpose(push, origin)

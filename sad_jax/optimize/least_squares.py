@@ -27,7 +27,7 @@ from sad_jax.backend import Backend
 from sad_jax.draw.passes import blend_pictures, sum_over_pixels
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model import score as formula
-from sad_jax.model.grid import Grid
+from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, dot, pull_back
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import site_gradient

@@ -12,11 +12,12 @@ import numpy as np
 import optax
 
 from sad_jax import html
-from sad_jax.draw.api import render
+from sad_jax.backend import resolve
+from sad_jax.draw.passes import draw
 from sad_jax.lists.candidates import Candidates
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.sites import Sites
-from sad_jax.viz import film_frame
+from sad_jax.storage.pictures import as_rgb
 
 
 class State(flax.struct.PyTreeNode):
@@ -64,9 +65,14 @@ class State(flax.struct.PyTreeNode):
         alive = np.flatnonzero(self.alive)
         return jax.tree.map(lambda leaf: leaf[alive], self.sites)
 
+    def image(self) -> jax.Array:
+        """The picture as it stands, float[H, W, C]."""
+        backend = resolve(None, self.sites, k=self.lists.k)
+        return jax.jit(draw, static_argnums=0)(backend, self.sites, self.lists)
+
     def _repr_html_(self) -> str:
         """The picture as it stands, and its sites, as notebooks show them."""
-        picture = html.thumbnail(film_frame(render(self.sites, self.lists)))
+        picture = html.thumbnail(as_rgb(self.image()))
         return html.beside(picture, f"step {int(self.step)}, {self.sites._repr_html_()}")
 
 
@@ -104,4 +110,4 @@ class Progress:
 
     def image(self) -> np.ndarray:
         """The picture as it is now, float32[H, W, C]."""
-        return np.asarray(render(self.state.sites, self.state.lists))
+        return np.asarray(self.state.image())

@@ -156,6 +156,30 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
+def displayed(image: Float[ArrayLike, "*B C"]) -> Float[np.ndarray, "*B 3"]:
+    """Any number of channels as RGB: fewer than three are gray, of more the first three count.
+
+    Args:
+      image: float[..., C].
+
+    Returns:
+      float32[..., 3], clipped to [0, 1].
+
+    Example:
+      >>> import numpy as np
+      >>> from sad_jax.storage.pictures import displayed
+      >>> displayed(np.ones((4, 5, 7))).shape, displayed(np.ones((4, 5, 1))).shape
+      ((4, 5, 3), (4, 5, 3))
+    """
+    image = np.clip(np.asarray(image, np.float32), 0.0, 1.0)
+    return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
+
+
+def as_rgb(image: Float[ArrayLike, "H W C"]) -> Image.Image:
+    """A picture of any number of channels as it is shown on a screen, in 8 bits."""
+    return Image.fromarray(to_uint8(displayed(image)))
+
+
 def _as_float(image) -> np.ndarray:
     """Any finite picture as float32[H, W, C], integers scaled to [0, 1]."""
     image = np.asarray(image)

@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 
 import sad_jax as sad
 from sad_jax.draw import xla
-from sad_jax.model.grid import Grid
+from sad_jax.model.canvas import Grid
 
 CASES = [  # shape, sites, channels, K, cell
     ((1, 1), 1, 3, 8, 1),

@@ -124,16 +124,7 @@ def test_each_platform_gets_its_own(diagram, name):
     assert kernels_in(h200.lower(chosen, diagram)) == kernels
 
 
-BOTH = pytest.param(
-    ("cpu", "cuda"),
-    marks=pytest.mark.xfail(
-        raises=ValueError,
-        reason="jax 0.10.1 lowers the kernels for all platforms of a program, chosen or not",
-    ),
-)
-
-
-@pytest.mark.parametrize("platforms", [("cpu",), BOTH])
+@pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda")])
 @pytest.mark.parametrize("name", ["jit", "grad", "scan", "vmap"])
 def test_an_exported_program_draws_as_xla_does(diagram, assert_same, name, platforms):
     """Exported for a CPU, alone or with CUDA, and called here."""

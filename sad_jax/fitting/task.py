@@ -1,0 +1,81 @@
+"""Task: one picture to fit, its weights, canvas and budget."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Shaped
+
+from sad_jax.backend import Backend, resolve
+from sad_jax.fitting.config import FitConfig
+from sad_jax.model.canvas import Canvas
+from sad_jax.optimize.least_squares import Target, make_target
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Task:
+    """One picture to fit.
+
+    Attributes:
+      image: float32[H, W, C].
+      target: the same and its weights, laid out in cells; it names the backend.
+      canvas: the picture's canvas.
+      budget: the most sites in the file.
+      initial: sites at the start, at least the budget.
+      steps: optimiser steps in all.
+    """
+
+    image: np.ndarray
+    target: Target
+    canvas: Canvas
+    budget: int
+    initial: int
+    steps: int
+
+    @property
+    def backend(self) -> Backend:
+        return self.target.backend
+
+
+def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
+    """One picture with its budget; raises where the settings do not run."""
+    canvas, image = config.canvas(photo.shape[:2]), jnp.asarray(photo)
+    budget = config.budget(canvas.shape)
+    usual = config.constants.initial_sites(canvas.pixels, budget)
+    backend = resolve(config.implementation, image, k=canvas.k)
+    return Task(
+        image=visible(photo, weight),
+        target=make_target(canvas.grid, image, weight, loss=config.loss, backend=backend),
+        canvas=canvas,
+        budget=budget,
+        initial=max(config.initial_sites or usual, budget),
+        steps=config.steps or config.constants.steps,
+    )
+
+
+def check_mask(
+    mask: Shaped[ArrayLike, "H W"] | None, shape: tuple[int, int]
+) -> Float[Array, "H W"] | None:
+    """Weights float32[H, W], or None; raises a ValueError unless they are usable."""
+    if mask is None:
+        return None
+    weight = np.asarray(mask, np.float32)
+    if weight.shape != tuple(shape):
+        raise ValueError(
+            f"expected a mask of the image's (H, W) {tuple(shape)}, got {weight.shape}"
+        )
+    if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
+        raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
+    return jnp.asarray(weight)
+
+
+def visible(photo: np.ndarray, weight: jax.Array | None) -> np.ndarray:
+    """The photo, with the mean colour of what counts where the weight is zero."""
+    if weight is None:
+        return photo
+    counts = np.asarray(weight) > 0
+    return np.where(counts[..., None], photo, photo[counts].mean(0))
