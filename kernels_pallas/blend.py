@@ -11,10 +11,14 @@ weights and of the weighted colours relative to it. A site's row is read once fo
 If asked for, a second loop forms another weighted sum (the change of colour in a product with
 J'VJ). Written out are colours, or all that a site must know of a pixel (``site_sums.py``).
 
-A pixel of a cell of one moves at least 4 (K + 2) bytes in and 4 C out: 52 at K = 8, C = 3. That is
-20 MB at 768x512; it computes about K (30 + 2 C) operations, an exponential and a root among them,
-so it is bound by instructions before it is bound by memory: 0.1 Gflop. Gathered outside, it reads
-4 K R bytes more, and XLA has written them: 128 MB twice.
+| a pixel, cells of one | bytes | K = 8, C = 3 | at 768x512 |
+|---|---|---|---|
+| its list and its corner, read | 4 (K + 2) | 40 | 16 MB |
+| its colour, written | 4 C | 12 | 5 MB |
+| gathered outside: rows written by XLA, and read | 8 K R | 640 | 252 MB |
+
+It computes about K (30 + 2 C) operations a pixel, an exponential and a root among them, 0.1 Gflop
+at 768x512: it is bound by instructions before it is bound by memory.
 """
 
 from __future__ import annotations

@@ -6,9 +6,14 @@ takes ``lanes`` cells, one lane a cell. It goes over the M ids once and keeps th
 registers, in order: an id that is there already is dropped, another one sinks to its place by
 comparing and exchanging (score, id) with each entry.
 
-Bytes a cell: 4 (M + K + 2), that is 220 for a propagation at K = 8 (M = 45: own list, four
-neighbours', five injected), 87 MB at 768x512. Operations: M (20 + 8 K), 3,800: 1.5 Gflop. It is
-bound by instructions; gathering the rows outside would add 56 M = 2,520 bytes a cell.
+| a cell | bytes | propagation, K = 8 | at 768x512 |
+|---|---|---|---|
+| ids offered and its place, read | 4 (M + 2) | 188 | 74 MB |
+| its list, written | 4 K | 32 | 13 MB |
+| were the rows gathered outside | 56 M | 2,520 | 991 MB |
+
+A propagation offers M = 45: the own list, those of four neighbours, five injected sites. Operations
+are M (20 + 8 K), 3,800 a cell and 1.5 Gflop: it is bound by instructions.
 """
 
 from __future__ import annotations

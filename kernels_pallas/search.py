@@ -10,12 +10,17 @@ a group at every cell and lets it sink into the cell's list, kept in registers. 
 next bound exceeds the worst score in any list: no site that is left can enter one. Lanes meet in
 that one comparison alone, a maximum over the program for each group.
 
-Of a tile it reads 8 bytes a cell, and 32 a site that it walks over, the same for all lanes, so they
-come from the cache; it writes 4 K bytes a cell. With M sites walked over it computes M (20 + 8 K)
-operations a cell and is bound by them. In a fit with 8 pixels a site, tiles of 256 cells and groups
-of 32, M is 340 on average: 29,000 operations at K = 8. Before it, XLA evaluates a bound of some 50
-operations for every tile and site, and sorts tiles x groups pairs of 8 bytes: at 768x512, cells of
-one and 50,000 sites that is 77 million bounds, 4 Gflop, and 19 MB to sort.
+| what | bytes | at 768x512, 50,000 sites, K = 8 |
+|---|---|---|
+| a cell: its place, read | 8 | 3 MB |
+| a cell: its list, written | 4 K | 13 MB |
+| a tile: order and bounds of all groups, read | 8 groups | 19 MB |
+| a tile: each site that it walks over, from the cache | 32 M | 17 MB |
+
+With M sites walked over it computes M (20 + 8 K) operations a cell and is bound by them. In a fit
+with 8 pixels a site, tiles of 256 cells and groups of 32, M is 340 on average: 29,000 operations at
+K = 8. Before it, XLA evaluates a bound of some 50 operations for every tile and site, and sorts the
+groups of every tile: at this size 77 million bounds, 4 Gflop, and 19 MB to sort.
 """
 
 from __future__ import annotations

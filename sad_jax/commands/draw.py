@@ -31,7 +31,7 @@ def run_render(args: argparse.Namespace) -> int:
 
     start_jax()
     from sad_jax.storage.files import load
-    from sad_jax.viz import displayed
+    from sad_jax.storage.pictures import displayed
 
     sites, canvas = load(source)
     shape = _new_shape(args, canvas)

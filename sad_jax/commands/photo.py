@@ -89,14 +89,14 @@ def _write_results(
     from sad_jax.lists.exact import find_candidates
     from sad_jax.storage.atomic import write_bytes
     from sad_jax.storage.files import load
-    from sad_jax.storage.pictures import write_image
+    from sad_jax.storage.pictures import displayed, write_image
 
     write_bytes(file, result.data)
     sites, canvas = load(file)
     lists = find_candidates(sites, canvas)
     image = draw(sites, lists, canvas.shape)
     stem = file.with_suffix("")
-    write_image(f"{stem}.png", image if image.shape[2] <= 4 else viz.displayed(image))
+    write_image(f"{stem}.png", image if image.shape[2] <= 4 else displayed(image))
     write_image(f"{stem}_diagram.png", viz.diagram(sites, lists))
     write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
     write_image(f"{stem}_error.png", viz.error_map(image, photo))
@@ -124,7 +124,7 @@ def _config(args: argparse.Namespace) -> FitConfig:
 def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
     """A mask as float32[H, W]: the brightness of a picture of the photograph's size."""
     from sad_jax.storage.pictures import read_image
-    from sad_jax.viz import displayed
+    from sad_jax.storage.pictures import displayed
 
     mask = displayed(read_image(path)).mean(axis=-1)
     if mask.shape != shape:
