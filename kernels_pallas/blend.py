@@ -47,7 +47,7 @@ def blend_picture(
       ids: int32[blocks, K, block].
       corner: int32[blocks, 2, block], (x, y) of each cell's first pixel.
       cell: pixels a side of a cell.
-      launch: see there.
+      launch: how the kernel is launched.
     """
     work = Work(table, ids, corner, len(table) - OWN, cell, launch)
     return pictures(work, lambda softmax, _: softmax.color, work.channels)

@@ -1,8 +1,8 @@
 """The merge of lists: of M ids offered to a cell, the K of smallest score, without repeats.
 
 Data layout: ids int32[blocks, M, block], the cell last; the rows of the formula as a table [N, 7]
-that programs read by id; x, y float[blocks, block], where a cell's scores are taken. One program
-takes ``lanes`` cells, one lane a cell. It goes over the M ids once and keeps the best K in
+that programs read by id; place float[blocks, 2, block], where a cell's scores are taken. One
+program takes ``lanes`` cells, one lane a cell. It goes over the M ids once and keeps the best K in
 registers, in order: an id that is there already is dropped, another one sinks to its place by
 comparing and exchanging (score, id) with each entry.
 
@@ -37,7 +37,7 @@ def merge_lists(rows: Rows, ids: jax.Array, place: jax.Array, k: int, launch: La
       ids: int32[blocks, M, block], with at least K distinct ids in each lane.
       place: float[blocks, 2, block], (x, y) in pixels where the scores are taken.
       k: K.
-      launch: see there.
+      launch: how the kernel is launched.
 
     Returns:
       int32[blocks, K, block].

@@ -53,8 +53,8 @@ from kernels_pallas.blend import Softmax, Work, pictures, pixels_of, softmax, we
 from kernels_pallas.launch import Launch
 
 WARP = 32
-MOST = 64  # entries that are held in registers at once; more are done in groups
-LARGEST = 2**31  # bytes of slot sums that may exist at once
+ENTRIES_AT_ONCE = 64  # held in registers; more are done in groups
+MOST_SLOT_BYTES = 2**31  # of slot sums that may exist at once
 
 
 def sum_slots(
@@ -84,7 +84,7 @@ def sum_slots(
       cell: pixels a side of a cell.
       transposed: the same lists by ``transpose_lists``, to sum in a fixed order; None adds
         atomically.
-      launch: see there.
+      launch: how the kernel is launched.
     """
     work = Work(table, ids, corner, channels, cell, launch)
     if transposed is not None:
@@ -111,7 +111,7 @@ def scatter_sums(
         return sums.at[:, ids.reshape(-1)].add(flat, mode="promise_in_bounds"), None
 
     bytes_of_a_block = entries * ids[0].size * table.dtype.itemsize
-    chunk = max(1, LARGEST // bytes_of_a_block)
+    chunk = max(1, MOST_SLOT_BYTES // bytes_of_a_block)
     parts = (ids, corner, inputs)
     if chunk >= len(ids):
         return step(sums, parts)[0]
@@ -218,7 +218,9 @@ def gather_sums(
             out_shape=jax.ShapeDtypeStruct(shape, work.table.dtype),
         )(*operands)
 
-    parts = [slice(i, min(i + MOST, entries)) for i in range(0, entries, MOST)]
+    parts = [
+        slice(i, min(i + ENTRIES_AT_ONCE, entries)) for i in range(0, entries, ENTRIES_AT_ONCE)
+    ]
     return jnp.concatenate([sums(part) for part in parts])
 
 

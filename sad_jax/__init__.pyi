@@ -1,9 +1,10 @@
 # The names that users see, and where each comes from. Type checkers read this file, and
-# __init__.py reads it to import a name at its first use. Isort's order within each module.
+# __init__.py reads it to import a name at its first use.
 
 from . import metrics as metrics
 from . import sharding as sharding
 from . import viz as viz
+from .backend import Backend as Backend
 from .draw.api import owners as owners
 from .draw.api import query as query
 from .draw.api import render as render
@@ -23,6 +24,8 @@ from .model.canvas import Canvas as Canvas
 from .model.sites import Sites as Sites
 from .model.sites import resize as resize
 from .model.start import init_sites as init_sites
+from .model.tangent import TrustRegion as TrustRegion
+from .optimize.adam import Rates as Rates
 from .optimize.adam import adam as adam
 from .optimize.edits import refresh as refresh
 from .optimize.gauss_newton import gauss_newton as gauss_newton

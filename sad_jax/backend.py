@@ -49,6 +49,16 @@ class Backend:
     launch: Launch | None = None
     deterministic: bool = True
 
+    def __post_init__(self):
+        launched = {"xla": False, "xla_vjp": False, "pallas": True, "by_platform": True}
+        if self.name not in launched:
+            raise ValueError(f"expected a backend of {tuple(launched)}, got {self.name!r}")
+        if launched[self.name] != (self.launch is not None):
+            expected = "a" if launched[self.name] else "no"
+            raise ValueError(
+                f"expected {expected} launch for the backend {self.name!r}, got {self.launch}"
+            )
+
     @property
     def engine(self) -> str:
         """What its passes run on: "xla" or "pallas"."""
@@ -74,6 +84,9 @@ class Backend:
         if self.name == "by_platform":
             return by_platform(launched, plain, *operands)
         return launched(*operands)
+
+
+XLA = Backend("xla")
 
 
 def resolve(

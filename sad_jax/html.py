@@ -1,4 +1,4 @@
-"""Small pieces of HTML, of which classes compose what notebooks show."""
+"""HTML that notebooks show: tables, thumbnails, and parts side by side."""
 
 from __future__ import annotations
 

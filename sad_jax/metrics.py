@@ -81,11 +81,6 @@ def _dm_pix_ssim(a: jax.Array, b: jax.Array) -> jax.Array:
     return dm_pix.ssim(a, b, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5)
 
 
-def json_number(value: float) -> float | None:
-    """A figure as JSON can hold it: ``None`` (null) for NaN and infinities."""
-    return value if math.isfinite(value) else None
-
-
 def as_pair(
     a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -4,8 +4,8 @@ A list and a pixel depend on the sites and on their own place only, so a band ne
 neighbours: every device holds all sites and a band of the cells, and no seam can show. The reverse
 pass sums the sites' gradients over the devices (the transpose of handing the sites to all).
 
-A band is a smaller canvas with the sites moved by the band's first pixel. The canvas is cut across
-its longer side's direction, so that S = max(W, H) is that of a band as well.
+A band is a smaller canvas with the sites moved by the band's first pixel. The canvas is cut such
+that bands keep the longer side whole, so that S = max(W, H) of a band is that of the picture.
 """
 
 from __future__ import annotations

@@ -121,3 +121,38 @@ def test_a_backend_is_taken_as_it_is(make_sites, reference):
 def test_names_that_are_none_are_refused():
     with pytest.raises(ValueError, match=r"expected implementation None or one of .* got 'cuda'"):
         resolve("cuda", zeros(), k=8)
+
+
+@pytest.mark.parametrize(
+    ("name", "launch", "message"),
+    [
+        ("cuda", None, "expected a backend of .* got 'cuda'"),
+        ("pallas", None, "expected a launch for the backend 'pallas', got None"),
+        ("by_platform", None, "expected a launch for the backend 'by_platform', got None"),
+        ("xla", Launch(), "expected no launch for the backend 'xla', got Launch"),
+    ],
+)
+def test_backends_that_would_run_something_else_are_refused(name, launch, message):
+    with pytest.raises(ValueError, match=message):
+        Backend(name, launch)
+
+
+def test_lists_tell_where_a_computation_runs_too(machine, make_sites, reference):
+    """Sites that lie nowhere in particular are drawn where their lists are."""
+    machine("9.0")
+    sites = make_sites(4, shape=(3, 5))
+    lists = jax.device_put(reference.lists(sites, (3, 5)), CPU)
+    assert resolve(None, (sites, lists), k=4) == Backend("xla_vjp")
+
+
+def test_a_search_under_vmap_compiles_once(machine, make_sites, compiled):
+    """On a machine with a GPU both ways are traced there; here, on a CPU, one of them runs."""
+    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *(make_sites(9, seed=s) for s in (0, 1)))
+    expected = jax.vmap(lambda sites: sad.find_candidates(sites, (6, 7)).ids)(batch)
+    machine("9.0")
+    with jax.default_device(CPU):
+        for _ in range(2):
+            before = compiled.total()
+            found = jax.vmap(lambda sites: sad.find_candidates(sites, (6, 7)).ids)(batch)
+            assert (found == expected).all()
+    assert compiled.total() == before

@@ -1,4 +1,4 @@
-"""The house's floors: modules import from floors below their own, and nothing runs in a circle."""
+"""Layers: a module imports only from layers below its own, and no imports form a circle."""
 
 import ast
 from inspect import ismodule
@@ -10,7 +10,7 @@ import kernels_pallas
 import sad_jax
 
 ROOT = Path(__file__).parents[1]
-FLOORS = [  # from the ground up; the rooms of one floor know nothing of each other
+LAYERS = [  # from the ground up; the packages of one layer know nothing of each other
     {"sad_jax.html", "sad_jax.by_platform"},
     {"sad_jax.model"},
     {"kernels_pallas"},
@@ -25,7 +25,7 @@ FLOORS = [  # from the ground up; the rooms of one floor know nothing of each ot
     {"sad_jax.cli"},
     {"sad_jax.__main__"},
 ]
-STORAGE_READS = {"sad_jax.model", "sad_jax.storage"}  # bytes need no lists and no pictures of sites
+STORAGE_READS = {"sad_jax.model", "sad_jax.storage"}  # bytes need neither lists nor drawing
 
 
 def modules() -> dict[str, Path]:
@@ -47,7 +47,8 @@ def imports(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and not node.level:
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"expected absolute imports in {path}"
             whole = [f"{node.module}.{alias.name}" for alias in node.names]
             names = [name if name in MODULES else node.module for name in whole]
         else:
@@ -59,39 +60,42 @@ def imports(path: Path) -> set[str]:
 GRAPH = {name: imports(path) - {name} for name, path in MODULES.items()}
 
 
-def room(name: str) -> str:
-    """The room on a floor in which a module lies."""
-    return next(r for floor in FLOORS for r in floor if name == r or name.startswith(f"{r}."))
+def package_of(name: str) -> str:
+    """The package of ours in which a module lies; what re-exports them all lies above them all."""
+    if name == "sad_jax":
+        return "sad_jax.__main__"
+    return next(r for layer in LAYERS for r in layer if name == r or name.startswith(f"{r}."))
 
 
-def floor(name: str) -> int:
-    return next(i for i, rooms in enumerate(FLOORS) if room(name) in rooms)
+def layer(name: str) -> int:
+    return next(i for i, packages in enumerate(LAYERS) if package_of(name) in packages)
 
 
-def test_every_module_has_a_floor_and_every_floor_a_module():
-    rooms = {room(name) for name in MODULES if name != "sad_jax"}
-    assert rooms == set().union(*FLOORS)
+def test_every_module_has_a_layer_and_every_layer_a_module():
+    packages = {package_of(name) for name in MODULES if name != "sad_jax"}
+    assert packages == set().union(*LAYERS)
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES) - {"sad_jax"}))
-def test_a_module_imports_from_the_floors_below_alone(name):
+def test_a_module_imports_from_the_layers_below_alone(name):
     above = {
         other
         for other in GRAPH[name]
-        if other == "sad_jax" or (room(other) != room(name) and floor(other) >= floor(name))
+        if other == "sad_jax"
+        or (package_of(other) != package_of(name) and layer(other) >= layer(name))
     }
     assert not above
-    if room(name) == "sad_jax.storage":
-        assert {room(other) for other in GRAPH[name]} <= STORAGE_READS
-    if room(name) != "sad_jax.backend":
-        kernels = {other for other in GRAPH[name] if room(other) == "kernels_pallas"}
+    if package_of(name) == "sad_jax.storage":
+        assert {package_of(other) for other in GRAPH[name]} <= STORAGE_READS
+    if package_of(name) != "sad_jax.backend":
+        kernels = {other for other in GRAPH[name] if package_of(other) == "kernels_pallas"}
         text = MODULES[name].read_text()
         checking_only = "if TYPE_CHECKING:\n    from kernels_pallas import Launch" in text
-        assert not kernels or checking_only or room(name) == "kernels_pallas"
+        assert not kernels or checking_only or package_of(name) == "kernels_pallas"
 
 
 def test_nothing_runs_in_a_circle():
-    """Not among the modules of one room either."""
+    """Not among the modules of one package either."""
     open_, done = [], set()
 
     def visit(name: str) -> None:

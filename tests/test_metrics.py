@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from sad_jax.metrics import json_number, mse_to_psnr, psnr, ssim
+from sad_jax.metrics import mse_to_psnr, psnr, ssim
 
 
 def pair(shape, noise=0.05):
@@ -55,12 +55,6 @@ def test_smaller_than_the_window():
     a, b = pair((10, 40, 3))
     assert math.isnan(ssim(a, b))
     assert psnr(a, b) > 0
-
-
-def test_json_has_no_infinities():
-    assert json_number(math.inf) is None
-    assert json_number(math.nan) is None
-    assert json_number(38.5) == 38.5
 
 
 def test_mse_to_psnr_is_differentiable_and_batched():

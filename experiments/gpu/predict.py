@@ -101,7 +101,7 @@ def predict() -> dict:
         spent = {name: kernels + 4 * launch for name, kernels in spent.items()}
         spent["gauss-newton step"] = newton + 38 * launch + 1e8 / move
         spent["paper step"] = paper + 32 * launch + 2e7 / move
-        spent["lists turned around"] = turned
+        spent["transposed lists"] = turned
         for name, value in spent.items():
             rows.setdefault(name, {})[kind] = value
     return {"prediction": True, "doc": predict.__doc__, "milliseconds": rows}

@@ -6,7 +6,7 @@
 2. Each pass: milliseconds, and the share of the copy bandwidth measured in the same run, by the
    bytes that it must at least move; and how many times as long it takes gathered outside, and with
    slot sums and atomic additions.
-3. Steps of both recipes; turning the lists around; propagation; the exact search.
+3. Steps of both recipes; transposing the lists; propagation; the exact search.
 4. Fits of the photographs at 50,000 sites with both recipes: PSNR of the file, PSNR against time.
 
 Without a photograph it takes the one in ``tests/data``. ``--small`` is for a CPU: interpreted

@@ -81,7 +81,7 @@ class Bench:
                 every,
             ),
             "paper step": (lambda: run_adam(*published, **options).value, ADAM_STEPS),
-            "lists turned around": (self.prepared, 1),
+            "transposed lists": (self.prepared, 1),
             "propagation": (lambda: move(implementation=self.backend).ids, 1),
             "exact search": (lambda: find(implementation=self.backend).ids, 1),
         }

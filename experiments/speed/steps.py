@@ -57,7 +57,7 @@ def main() -> None:
     figures = {
         name: milliseconds(function, repeats=REPEATS) / count
         for name, (function, count) in bench.steps().items()
-        if name != "lists turned around"  # nothing to do in XLA
+        if name != "transposed lists"  # nothing to do in XLA
     }
     for name, function in bench.passes().items():
         figures[name] = milliseconds(function, bench.sites, repeats=REPEATS)

@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from sad_jax.commands.draw import run_render
 from sad_jax.commands.files import run_convert, run_info
 from sad_jax.commands.fit import run_fit
+from sad_jax.commands.render import run_render
 from sad_jax.commands.report import version
 
 FILE = ".sad, .txt or .json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sad_jax.commands.bar import Bar
-from sad_jax.commands.draw import draw
+from sad_jax.commands.render import draw
 from sad_jax.commands.report import Figures, decibels, quality, rates, versions
 from sad_jax.commands.runtime import output_path, start_jax
 
@@ -123,8 +123,7 @@ def _config(args: argparse.Namespace) -> FitConfig:
 
 def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
     """A mask as float32[H, W]: the brightness of a picture of the photograph's size."""
-    from sad_jax.storage.pictures import read_image
-    from sad_jax.storage.pictures import displayed
+    from sad_jax.storage.pictures import displayed, read_image
 
     mask = displayed(read_image(path)).mean(axis=-1)
     if mask.shape != shape:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,10 @@ PACKAGES = ("sad-jax", "jax", "jaxlib", "numpy")
 
 def quality(image: np.ndarray, target: np.ndarray) -> Figures:
     """PSNR and SSIM of a picture; None where JSON has no number for it."""
-    from sad_jax.metrics import json_number, psnr, ssim
+    from sad_jax.metrics import psnr, ssim
 
-    return {"psnr": json_number(psnr(image, target)), "ssim": json_number(ssim(image, target))}
+    figures = {"psnr": psnr(image, target), "ssim": ssim(image, target)}
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
 
 
 def decibels(figures: Figures) -> str:
@@ -31,7 +33,7 @@ def decibels(figures: Figures) -> str:
 
 def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
     """Sites and bytes of a file, and both in bits a pixel."""
-    from sad_jax.fitting.config import BITS_PER_SITE
+    from sad_jax.model.canvas import BITS_PER_SITE
 
     size = file.stat().st_size
     return {

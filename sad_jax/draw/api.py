@@ -35,7 +35,7 @@ def render(
       implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "pallas" (GPU);
         a named one runs or raises, None chooses by where the sites lie. See ``backend.py``.
       deterministic: gradients with the same bits every time also on a GPU ("pallas"); if not,
-        atomic additions.
+        atomic additions. A ``Backend`` has its own.
 
     Returns:
       float[H, W, C] in the sites' precision.
@@ -54,11 +54,9 @@ def render(
       (5, 3)
     """
     lists = lists_for(sites, lists)
-    if implementation == "xla":
-        return _xla(lists.grid, sites, lists.ids)
-    backend = resolve(implementation, sites, k=lists.k, deterministic=deterministic)
+    backend = resolve(implementation, (sites, lists), k=lists.k, deterministic=deterministic)
     try:
-        return _draw(backend, sites, lists)
+        return passes.draw(backend, sites, lists)
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise
@@ -66,10 +64,6 @@ def render(
             'expected implementation="xla" for forward mode (jvp, jacfwd), '
             f"got {implementation!r}, which has a hand-written reverse pass"
         ) from None
-
-
-_draw = jax.jit(passes.draw, static_argnums=0)
-_xla = jax.jit(xla.render, static_argnums=0)
 
 
 def query(

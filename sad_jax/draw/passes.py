@@ -36,12 +36,17 @@ def prepare(backend: Backend, lists: Candidates) -> Candidates:
     return lists.replace(transposed=transposed)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.jit, static_argnums=0)
 def draw(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
-    """The picture float[H, W, C], with a hand-written reverse pass.
+    """The picture float[H, W, C]; "xla" has JAX's own derivatives, others a hand-written one."""
+    if backend.name == "xla":
+        return xla.render(lists.grid, sites, lists.ids)
+    return _draw_by_hand(backend, sites, lists)
 
-    It keeps nothing but the sites and the lists: every block is gathered and blended again.
-    """
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _draw_by_hand(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
+    """It keeps nothing but the sites and the lists: every block is gathered and blended again."""
     return _picture(backend, sites, lists)
 
 
@@ -67,7 +72,7 @@ def _backward(backend, residual, cotangent: jax.Array):
     return site_gradient(sites, lists.grid.size, sums), None
 
 
-draw.defvjp(_forward, _backward)
+_draw_by_hand.defvjp(_forward, _backward)
 
 
 def sum_over_pixels(

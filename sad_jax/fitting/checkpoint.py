@@ -55,7 +55,8 @@ def load_checkpoint(
 
 def signature_of(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> str:
     """Tells whether a checkpoint belongs to the same fit; the time budget may differ."""
-    text = dataclasses.replace(config, seconds=None).to_json() + str(photo.shape)
+    same = dataclasses.replace(config, seconds=None, recipe=config.constants)
+    text = same.to_json() + str(photo.shape)
     parts = [
         text.encode(),
         photo.tobytes(),

@@ -7,11 +7,10 @@ import json
 
 from sad_jax.backend import NAMES
 from sad_jax.fitting.recipe import RECIPES, Recipe, recipe_of
-from sad_jax.model.canvas import Canvas
+from sad_jax.model.canvas import BITS_PER_SITE, Canvas
 from sad_jax.optimize.least_squares import SLOPES
 
 LOSSES = tuple(SLOPES)
-BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 DEFAULT_PIXELS_PER_SITE = 8
 
 
@@ -53,9 +52,10 @@ class FitConfig:
     implementation: str | None = None
 
     def __post_init__(self):
-        if not isinstance(self.recipe, Recipe) and self.recipe not in RECIPES:
+        if type(self.recipe) not in RECIPES.values() and self.recipe not in RECIPES:
+            kinds = ", ".join(kind.__name__ for kind in RECIPES.values())
             raise ValueError(
-                f"expected a Recipe or one of the names {tuple(RECIPES)}, got {self.recipe!r}"
+                f"expected a recipe of {kinds} or a name of {tuple(RECIPES)}, got {self.recipe!r}"
             )
         if self.num_sites is not None and self.bpp is not None:
             raise ValueError(

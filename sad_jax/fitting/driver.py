@@ -1,4 +1,4 @@
-"""Photo -> Sites: the loop that drives a recipe, reports, stops, resumes, and tells the truth.
+"""``fit``: the loop that drives a recipe, reports, saves, stops and resumes it.
 
 ``FastFit`` and ``PaperFit`` know how to start, to advance by some steps and to finish; everything
 else is here. The figures of a result are those of its file's bytes, decoded: exact lists, the

@@ -16,33 +16,27 @@ Last, with geometry and lists frozen, the colours solve their linear least-squar
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sad_jax.draw.passes import prepare
 from sad_jax.fitting.recipe import FastRecipe
 from sad_jax.fitting.task import Task
-from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites
+from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.edits import change_sites, keep_slots, refresh, thin
 from sad_jax.optimize.gauss_newton import (
-    FLOOR,
     SHARPEST,
     scale_by_plane,
 )
 from sad_jax.optimize.least_squares import (
     Target,
-    color_product,
-    color_right_side,
-    gradient_sums,
 )
-from sad_jax.optimize.linear import conjugate_gradients
 from sad_jax.optimize.state import State
 from sad_jax.optimize.steps import run_gauss_newton
 
@@ -59,13 +53,15 @@ class FastFit:
     def optimizer(self) -> optax.GradientTransformationExtraArgs:
         """The optax transformation of its steps."""
         recipe = self.recipe
-        return scale_by_plane(recipe.trust_region, remember=recipe.remember, blocks=recipe.blocks)
+        return scale_by_plane(
+            recipe.trust_region, use_last_step=recipe.use_last_step, blocks=recipe.blocks
+        )
 
     def start(self, task: Task, key: jax.Array) -> State:
         sites = init_sites(task.image, task.initial, key=key)
         return State(
             sites=sites,
-            lists=find_candidates(sites, task.canvas, implementation=task.backend),
+            lists=exact_lists(task, sites),
             optimizer=self.optimizer.init(sites),
             step=jnp.int32(0),
         )
@@ -105,22 +101,27 @@ class FastFit:
         return steps, jnp.float32(damping), jnp.float32(sharpest)
 
     def run(self, state: State, target: Target, steps, damping, sharpest) -> State:
-        """``steps`` steps on the same lists, in parts that have one curvature each.
+        """``steps`` steps on the same lists, in parts that have one curvature each."""
 
-        Under ``jit`` their number is not known; parts that have no step left do nothing.
-        """
-        known = not isinstance(steps, jax.core.Tracer)
-        most = int(steps) if known else max(self.recipe.lists_every, self.recipe.lists_every_late)
-        for first in range(0, most, self.recipe.curvature_every):
-            some = jnp.clip(steps - first, 0, self.recipe.curvature_every)
-            state = run_gauss_newton(
+        def part(state: State, some: jax.Array) -> State:
+            return run_gauss_newton(
                 state, target, some, damping, sharpest, optimizer=self.optimizer
             )
+
+        every = self.recipe.curvature_every
+        known = not isinstance(steps, jax.core.Tracer)
+        most = int(steps) if known else max(self.recipe.lists_every, self.recipe.lists_every_late)
+        for first in range(0, most, every):
+            some = jnp.clip(steps - first, 0, every)
+            if first and not known:  # in a batch, which is jitted, no step may be left
+                state = jax.lax.cond(some > 0, part, lambda state, _: state, state, some)
+            else:
+                state = part(state, some)
         return state
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
         sites = thin(state, task.target, task.image, task.budget).compact()
-        lists = find_candidates(sites, task.canvas, implementation=task.backend)
+        lists = exact_lists(task, sites)
         return solve_colors(sites, lists, task.target, iterations=self.recipe.color_iterations)
 
     def _changes(self, task: Task, progress: float, step: int, alive: int) -> tuple[int, int]:
@@ -133,28 +134,7 @@ class FastFit:
         return max(alive - goal, 0), moves
 
 
-@partial(jax.jit, static_argnames="iterations")
-def solve_colors(
-    sites: Sites, lists: Candidates, target: Target, *, iterations: int
-) -> tuple[Sites, jax.Array]:
-    """The colours of least squared error for frozen geometry and lists, within [0, 1].
-
-    Conjugate gradients on W'VW x = W'V (target - picture), each channel for itself, where W holds
-    the weights of all pixels; each iteration is a render and its transpose. The change is clipped
-    and then scaled to its own optimum, so the error never grows. Also returns what it is then.
-    """
-    lists = prepare(target.backend, lists)
-    right = color_right_side(sites, lists, target)
-    residual, diagonal = right[:-1], right[-1] + FLOOR
-
-    def product(colors):
-        return color_product(sites, lists, target, colors) + FLOOR * colors
-
-    def inner(a, b):
-        return jnp.sum(a * b, 1, keepdims=True)
-
-    solution = conjugate_gradients(product, lambda r: r / diagonal, residual, iterations, inner)
-    change = jnp.clip(sites.color.T + solution, 0, 1) - sites.color.T
-    length = inner(change, residual) / jnp.maximum(inner(change, product(change)), 1e-30)
-    solved = sites.replace(color=sites.color + (jnp.clip(length, 0, 1) * change).T)
-    return solved, gradient_sums(solved, lists, target)[0]
+def exact_lists(task: Task, sites: Sites) -> Candidates:
+    """The lists that a decoder finds, by the program that later searches run, too."""
+    near = unknown_lists(task.canvas, sites)
+    return find_candidates(sites, task.canvas, implementation=task.backend, near=near)

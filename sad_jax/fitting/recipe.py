@@ -24,6 +24,22 @@ class Recipe(abc.ABC):
     steps: int
     pixels_per_initial_site: int
 
+    def __post_init__(self):
+        """Raises a ValueError for constants with which a fit would not go on."""
+        for name, value in vars(self).items():
+            counts = name == "steps" or name.endswith(("_every", "_late")) or "initial" in name
+            if counts and not value >= 1:
+                raise ValueError(f"expected {name} of at least 1, got {value}")
+            share = name.endswith(("_end", "_share")) and name != "damping_end"
+            if share and not 0 < value <= 1:
+                raise ValueError(f"expected {name} above 0 and at most 1, got {value}")
+
+    def _check_multiple(self, name: str, of: str) -> None:
+        """One event falls only on every so many of another."""
+        value, unit = getattr(self, name), getattr(self, of)
+        if value % unit:
+            raise ValueError(f"expected {name} to be a multiple of {of}, {unit}, got {value}")
+
     @abc.abstractmethod
     def most_initial_sites(self, budget: int) -> int:
         """Sites at the start, at most, unless the settings ask for more."""
@@ -54,14 +70,14 @@ class FastRecipe(Recipe):
         that is split.
       damping_start, damping_end: of a step, relative to the diagonal of the curvature.
       lists_every: steps on one set of exact lists ...
-      lists_every_late: ... and from the share ``late`` on.
-      late: see there.
+      lists_every_late: ... and near the end of the run.
+      late: share of the run from which ``lists_every_late`` applies.
       curvature_every: steps on one curvature; new lists bring a new one, too.
       softest: largest tau / S at the start, times the mean distance of the budget's sites.
       soft_end: share up to which the largest tau / S rises, evenly in ratio, to ``SHARPEST``.
       color_iterations: of conjugate gradients, for the colours at the end; 0 leaves them.
       blocks: whether a site's whole block of the curvature preconditions, or its diagonal alone.
-      remember: whether a step may also go along the last one.
+      use_last_step: whether a step may also go along the last one.
       trust_region: how far one step may change a site.
 
     Example:
@@ -92,8 +108,12 @@ class FastRecipe(Recipe):
     soft_end: float = 0.65
     color_iterations: int = 20
     blocks: bool = True
-    remember: bool = True
+    use_last_step: bool = True
     trust_region: TrustRegion = TRUST_REGION
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_multiple("moves_every", of="lists_every")
 
     def most_initial_sites(self, budget: int) -> int:
         return self.overshoot * budget
@@ -110,12 +130,14 @@ class PaperRecipe(Recipe):
       initial_limit: ... but there are at most so many.
       split_every, split_start, split_share: every so many steps, from so many on, this share of the
         sites is split, times the factor that meets the budget.
-      prune_every, prune_start, prune_share: the same for removals.
+      prune_every, prune_start, prune_share: the same for removals; ``prune_every`` is a multiple of
+        ``split_every``.
       density_end: share of the run after which no site is split or removed.
       most_share: the most that one event splits or prunes, as a share of all sites.
       growth: the most sites there may be at once, over those at the start.
       lists_every: steps between two propagation passes.
-      exact_every: steps between two corrections by exact lists, after ``density_end``.
+      exact_every: steps between two corrections by exact lists, after ``density_end``; it is a
+        multiple of ``split_every``.
       rates: the optimiser's learning rates.
 
     Example:
@@ -141,6 +163,11 @@ class PaperRecipe(Recipe):
     lists_every: int = 8
     exact_every: int = 100
     rates: Rates = RATES
+
+    def __post_init__(self):
+        super().__post_init__()
+        self._check_multiple("prune_every", of="split_every")
+        self._check_multiple("exact_every", of="split_every")
 
     def most_initial_sites(self, budget: int) -> int:
         return self.initial_limit

@@ -11,6 +11,8 @@ from sad_jax import html
 from sad_jax.draw.api import render
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.task import Task
+from sad_jax.lists.candidates import unknown_lists
+from sad_jax.lists.exact import find_candidates
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
@@ -34,7 +36,8 @@ class FitResult:
       steps: optimiser steps done.
       implementation: what the passes over the picture ran on.
       history: lists by name: step, psnr (in the loop), sites, seconds.
-      interrupted: whether Ctrl-C ended it; the sites are the best so far.
+      interrupted: whether Ctrl-C ended it; the sites are those of the last step, thinned to the
+        budget and finished.
     """
 
     sites: Sites
@@ -81,7 +84,9 @@ def make_result(
     canvas = task.canvas
     sites = along_curve(sites, canvas)
     data = encode(sites, canvas)
-    picture = np.asarray(render(*decode(data)))
+    decoded, _ = decode(data)
+    near = unknown_lists(canvas, decoded)  # for the program that the fit has compiled
+    picture = np.asarray(render(decoded, find_candidates(decoded, canvas, near=near)))
     return FitResult(
         sites=sites,
         canvas=canvas,

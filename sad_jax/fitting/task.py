@@ -21,8 +21,9 @@ class Task:
     """One picture to fit.
 
     Attributes:
-      image: float32[H, W, C].
-      target: the same and its weights, laid out in cells; it names the backend.
+      image: float32[H, W, C], the photo with the mean colour where the weight is zero; sites start
+        from it, and children take its colours.
+      target: the photo as it is and its weights, laid out in cells; it names the backend.
       canvas: the picture's canvas.
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.

@@ -53,6 +53,16 @@ def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> 
     return Candidates(ids, jnp.int32(passes), canvas, sites.num_sites)
 
 
+def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
+    """Lists of which nothing is known, as ``near`` of a search.
+
+    It then runs the same program as a later one that knows earlier lists: one compilation.
+    """
+    grid = canvas.grid
+    ids = jnp.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, jnp.int32)
+    return new_lists(ids, canvas, sites)
+
+
 def check_lists(sites: Sites, lists: Candidates) -> None:
     """Raises a ValueError unless the lists were made for as many sites."""
     if lists.num_sites != sites.num_sites:

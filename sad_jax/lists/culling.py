@@ -32,8 +32,11 @@ PARTS = 64  # parts that a chunk is cut into, at least K, see ``_limit``
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array) -> jax.Array:
-    """The lists int32[Hc, Wc, K]; ``near``, of the same shape, are earlier ones, -1 if unknown."""
+def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) -> jax.Array:
+    """The lists int32[Hc, Wc, K].
+
+    ``near``, of the same shape, are earlier lists; -1 stands where a site is no more or never was.
+    """
     n, side = sites.num_sites, PATCH * TILE
     rows = formula.site_rows(sites, grid.size)
     # chunks are of fixed length: the last one reaches beyond the last site, into repeated ids
@@ -50,7 +53,7 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array) -> jax.
 
         def patch(scratch, offset):
             first = corner + offset
-            known = _worst_known(grid, rows, near, first)
+            known = no_limit if near is None else _worst_known(grid, rows, near, first)
             box = box_of(grid, first, side)
             kept, left = _cull(rows, around, count, scratch, box, k, known)
             return kept, _lists(grid, rows, kept, left, first, k, known)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 
 from sad_jax.backend import Backend, resolve
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
-from sad_jax.model.canvas import Canvas
+from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
 
 
@@ -41,7 +40,7 @@ def find_candidates(
       cell: pixels a side of the square that shares a list, 1, 2 or 4; replaces the canvas's own.
       implementation: "xla" or "pallas", which runs or raises; None chooses.
       near: lists of the same canvas that these sites had a little while ago. The result does not
-        depend on them; plain XLA finds it sooner. An id of -1 stands for a site that is no more.
+        depend on them; plain XLA finds it sooner.
 
     Returns:
       Candidates with ids int32[ceil(H / cell), ceil(W / cell), min(K, N)].
@@ -61,22 +60,26 @@ def find_candidates(
         raise ValueError("expected at least one site, got none")
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
-    if near is None:
-        known = jnp.full(shape, -1, jnp.int32)
-    elif near.ids.shape == shape and near.num_sites == sites.num_sites:
-        known = near.ids
-    else:
+    if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):
         raise ValueError(
             f"expected near lists of shape {shape} and {sites.num_sites} sites, "
             f"got {near.ids.shape} and {near.num_sites} sites"
         )
-    backend = resolve(implementation, sites, k=k)
-    ids = backend.run(
-        partial(search_by_culling, canvas.grid, k),
+    backend = resolve(implementation, (sites, near), k=k)
+    ids = _search(backend, canvas.grid, k, sites, None if near is None else near.ids)
+    return new_lists(ids, canvas, sites)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _search(
+    backend: Backend, grid: Grid, k: int, sites: Sites, near: jax.Array | None
+) -> jax.Array:
+    """int32[Hc, Wc, K], by culling, or by the kernel, which needs no earlier lists."""
+    return backend.run(
+        partial(search_by_culling, grid, k),
         lambda kernels, launch, sites, _: search_by_groups(
-            canvas.grid, k, kernels.search_lists, launch, sites
+            grid, k, kernels.search_lists, launch, sites
         ),
         sites,
-        known,
+        near,
     )
-    return new_lists(ids, canvas, sites)

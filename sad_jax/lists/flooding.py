@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key
 
-from sad_jax.backend import Backend, resolve
+from sad_jax.backend import XLA, Backend, resolve
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas, Grid, map_blocks
@@ -28,7 +28,6 @@ SEED_ROUNDS = 4  # up to so many sites that stand in one cell are written into i
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 SQUARE = tuple((dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy)
 OFFICIAL_SHIFT = 0.5  # pixels beyond a cell's centre at which the official programs find its list
-XLA = Backend("xla")
 
 
 def seed_candidates(

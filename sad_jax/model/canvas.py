@@ -16,9 +16,9 @@ import jax
 import jax.numpy as jnp
 
 MOST_SITES = 32  # in a list
+BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 CELLS = (1, 2, 4)  # pixels a side
-LANES_STEP = 128  # block sizes round up to this, the cells of one kernel program; a smaller
-# ``Grid.lanes`` wins
+LANES_STEP = 128  # blocks are padded to a multiple of this: programs of so many cells divide them
 
 
 @dataclasses.dataclass(frozen=True)

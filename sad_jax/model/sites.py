@@ -25,8 +25,8 @@ class Sites(flax.struct.PyTreeNode):
       log_tau: float[N], natural log of the inverse temperature.
       radius: float[N], additive weight in pixels.
       color: float[N, C], in the picture's own values, usually [0, 1]; any number of channels.
-      direction: float[N, 2], main axis of the metric; only its direction counts, not its length.
-      log_aniso: float[N], log of the metric's larger eigenvalue.
+      direction: float[N, 2], the axis u of the metric; its length does not count.
+      log_aniso: float[N], a: log of the metric's eigenvalue along ``direction``; across it is -a.
     """
 
     position: Float[Array, "N 2"]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.backend import Backend
-from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.sites import park
 from sad_jax.optimize import density
@@ -36,6 +36,7 @@ def edit(
 
     Returns:
       The state; the optimiser's rows of the sites that were split, and of their children, are zero.
+      Those of removed sites stay as they are until their slots are taken.
     """
     alive = np.array(state.alive)
     gone = density.cheapest(stats, alive, prunes)
@@ -116,16 +117,12 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
       >>> bool((sad.refresh(state).lists.ids == state.lists.ids).all())
       True
     """
-    canvas, sites = state.lists.canvas, state.sites
-    lists = find_candidates(sites, canvas, implementation=implementation, near=_near(state))
-    return state.replace(lists=lists)
-
-
-def _near(state: State) -> Candidates | None:
-    """The state's lists, where they are of as many sites as a new search will find."""
-    n = state.sites.num_sites
-    same = state.lists.num_sites == n and state.lists.k == min(state.lists.canvas.k, n)
-    return state.lists if same else None
+    canvas, sites, near = state.lists.canvas, state.sites, state.lists
+    if (near.num_sites, near.k) != (sites.num_sites, min(canvas.k, sites.num_sites)):
+        near = unknown_lists(canvas, sites)  # they are of other sites
+    return state.replace(
+        lists=find_candidates(sites, canvas, implementation=implementation, near=near)
+    )
 
 
 def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):

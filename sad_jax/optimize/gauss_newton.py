@@ -73,13 +73,13 @@ class LastStep(NamedTuple):
 
 @functools.cache
 def scale_by_plane(
-    trust_region: TrustRegion = TRUST_REGION, *, remember: bool = True, blocks: bool = True
+    trust_region: TrustRegion = TRUST_REGION, *, use_last_step: bool = True, blocks: bool = True
 ) -> optax.GradientTransformationExtraArgs:
     """Turns a tangent gradient J'Ve into a damped Gauss-Newton step (see this module's head).
 
     Args:
       trust_region: caps of a step.
-      remember: whether a step may also go along the last one.
+      use_last_step: whether a step may also go along the last one.
       blocks: whether the block diagonal preconditions, or the diagonal alone.
 
     Returns:
@@ -105,7 +105,7 @@ def scale_by_plane(
         slope = _product("apn,pn->a", plane, gradient)
         first, second = minimize_in_plane(matrix, slope)
         step = trust_region.capped(first * plane[0] + second * plane[1])
-        if not remember:
+        if not use_last_step:
             return step, last
         return step, LastStep(step.T, first * changes[0] + second * changes[1])
 

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sad_jax.backend import Backend
+from sad_jax.backend import XLA, Backend
 from sad_jax.draw.passes import blend_pictures, sum_over_pixels
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model import score as formula
@@ -32,7 +32,6 @@ from sad_jax.model.score import Pixel, dot, pull_back
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import site_gradient
 
-XLA = Backend("xla")
 HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
 SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
     "squared": jnp.ones_like,

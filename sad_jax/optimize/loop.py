@@ -174,6 +174,7 @@ def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) ->
       >>> sad.densify(state, loss, 3).num_sites, sad.prune(state, loss, 1).num_sites
       (6, 3)
     """
+    _check_count(count)
     stats, wanted = _statistics(state, loss, data, draw)
     return refresh(edit(state, stats, wanted, splits=count))
 
@@ -191,6 +192,7 @@ def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> S
     Returns:
       The state with fewer sites; their slots are free.
     """
+    _check_count(count)
     stats, wanted = _statistics(state, loss, data, draw)
     return refresh(edit(state, stats, wanted, prunes=min(count, state.num_sites - 1)))
 
@@ -247,8 +249,9 @@ def minimize(
     if goal < start:
         raise ValueError(f"expected num_sites of at least the {start} sites given, got {goal}")
     optimizer = _usual_optimizer(steps) if optimizer is None else optimizer
+    more = isinstance(optimizer, optax.GradientTransformationExtraArgs)
     functions = (loss, optimizer.update, draw)
-    step = _steps.get(functions, type(optimizer), color_range, make=_make_remembered_step)
+    step = _steps.get(functions, more, color_range, make=_make_remembered_step)
     state = make_state(sites, canvas, optimizer, capacity=goal)
     edits = {round(GROWTH_END * steps * i / STAGES): i for i in range(1, STAGES + 1)}
     begin = time.monotonic()
@@ -297,7 +300,9 @@ _steps = Remembered()  # by loss, optimiser and draw
 _wanted_pictures = Remembered()  # by loss
 
 
-def _make_remembered_step(loss: Loss, update: Callable, draw: Draw, kind: type, color_range):
+def _make_remembered_step(loss: Loss, update: Callable, draw: Draw, more: bool, color_range):
+    """A step by an optimiser's ``update``, which takes ``more`` arguments or not."""
+    kind = optax.GradientTransformationExtraArgs if more else optax.GradientTransformation
     optimizer = kind(init=None, update=update)  # a step needs no more of it
     return make_step(loss, optimizer, color_range=color_range, draw=draw)
 
@@ -315,6 +320,11 @@ def _statistics(
     backend = resolve(None, state.sites, k=state.lists.k)
     target = make_target(state.lists.grid, wanted, backend=backend)
     return density.statistics(state.sites, state.lists, target), np.asarray(wanted)
+
+
+def _check_count(count: int) -> None:
+    if count < 0:
+        raise ValueError(f"expected a count of at least 0 sites, got {count}")
 
 
 def _where(rows: jax.Array, new: Sites, old: Sites) -> Sites:

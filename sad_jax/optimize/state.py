@@ -28,8 +28,8 @@ class State(flax.struct.PyTreeNode):
       lists: the lists of the cells.
       optimizer: the optax state.
       step: int32[], steps done.
-      value: float[], what the last step minimised, before it: the loss, in a fit the mean squared
-        error; NaN before the first step.
+      value: float[], before the last step: the loss; in a fit the weighted mean squared error,
+        whatever its loss. NaN before the first step.
       key: the random key of the steps to come, where they are random; else None.
     """
 
@@ -67,8 +67,8 @@ class State(flax.struct.PyTreeNode):
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""
-        backend = resolve(None, self.sites, k=self.lists.k)
-        return jax.jit(draw, static_argnums=0)(backend, self.sites, self.lists)
+        backend = resolve(None, (self.sites, self.lists), k=self.lists.k)
+        return draw(backend, self.sites, self.lists)
 
     def _repr_html_(self) -> str:
         """The picture as it stands, and its sites, as notebooks show them."""
@@ -93,7 +93,7 @@ class Progress:
 
     @property
     def value(self) -> Any:
-        """What the last step minimised, before it, with its lists: a float, float[B] of a batch."""
+        """``State.value``: a float, float[B] of a batch."""
         value = np.asarray(self.state.value)
         return value if value.ndim else float(value)
 

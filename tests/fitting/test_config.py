@@ -5,7 +5,7 @@ import json
 import pytest
 
 import sad_jax as sad
-from sad_jax.fitting.config import RECIPES
+from sad_jax.fitting.recipe import RECIPES
 from sad_jax.optimize.adam import Rates
 from sad_jax.optimize.gauss_newton import TrustRegion
 
@@ -37,7 +37,7 @@ def test_configs_are_hashable_and_survive_json(config):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"recipe": "slow"}, "expected a Recipe or one of the names"),
+        ({"recipe": "slow"}, "expected a recipe of FastRecipe, PaperRecipe or a name of"),
         (
             {"loss": "ssim"},
             "expected a loss of .*'ssim'; sad_jax.minimize takes any loss",
@@ -99,3 +99,21 @@ def test_every_constant_of_a_recipe_is_documented_with_its_name(recipe):
     entries = [line.partition(":")[0] for line in listed.splitlines() if line[6:7].strip()]
     names = [name.strip() for entry in entries for name in entry.split(",")]
     assert set(vars(recipe)) <= set(names)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sad.FastRecipe(lists_every=0), "expected lists_every of at least 1, got 0"),
+        (lambda: sad.FastRecipe(curvature_every=0), "expected curvature_every of at least 1"),
+        (lambda: sad.FastRecipe(moves_every=12), "moves_every to be a multiple of lists_every, 5"),
+        (lambda: sad.FastRecipe(soft_end=0.0), "expected soft_end above 0 and at most 1, got 0"),
+        (lambda: sad.FastRecipe(steps=0), "expected steps of at least 1, got 0"),
+        (lambda: sad.PaperRecipe(split_share=2.0), "expected split_share above 0 and at most 1"),
+        (lambda: sad.PaperRecipe(prune_every=30), "prune_every to be a multiple of split_every"),
+        (lambda: sad.PaperRecipe(exact_every=50), "exact_every to be a multiple of split_every"),
+    ],
+)
+def test_constants_with_which_a_fit_would_not_go_on_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

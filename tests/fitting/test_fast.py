@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from sad_jax.fitting.fast import solve_colors
 from sad_jax.metrics import psnr
+from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.storage.sad import decode
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 def run_render(args: argparse.Namespace) -> int:
     """``sad-jax render``: a file of sites to a picture, at its own or another size."""
-    from sad_jax.storage.files import check_suffix
-    from sad_jax.storage.pictures import read_image, write_image
+    from sad_jax.storage.files import check_suffix, load
+    from sad_jax.storage.pictures import displayed, read_image, write_image
 
     check_suffix(args.file)
     source = Path(args.file)
@@ -30,9 +30,6 @@ def run_render(args: argparse.Namespace) -> int:
     target = None if args.target is None else read_image(args.target)  # fails before the work
 
     start_jax()
-    from sad_jax.storage.files import load
-    from sad_jax.storage.pictures import displayed
-
     sites, canvas = load(source)
     shape = _new_shape(args, canvas)
     target = None if target is None else _as_target(target, (*shape, sites.channels))
