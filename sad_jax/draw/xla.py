@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax.model import score as formula
-from sad_jax.model.canvas import Grid, halves, map_blocks
+from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, Rows
 from sad_jax.model.sites import Sites
 
@@ -81,8 +81,11 @@ def sum_slots(
 
     blocks = (ids, grid.corners(), *inputs)
     none = jnp.zeros((entries, table.shape[1]), table.dtype)
-    sums = [jax.lax.scan(step, none, part)[0] for part in halves(blocks)]
-    return sum(sums[1:], start=sums[0])
+    half = grid.blocks // 2  # two partial sums: another order would change the last bits of files
+    sums = jax.lax.scan(step, none, jax.tree.map(lambda b: b[half:], blocks))[0]
+    if half:
+        sums = jax.lax.scan(step, none, jax.tree.map(lambda b: b[:half], blocks))[0] + sums
+    return sums
 
 
 def blended_pictures(
@@ -96,7 +99,7 @@ def blended_pictures(
         views = pixels_of(grid, gathered, channels, corner, [], blended)
         return jnp.stack([jnp.stack([*pixel.color, *pixel.blended]) for pixel, _ in views])
 
-    return map_blocks(block, (ids, grid.corners()))
+    return jax.lax.map(block, (ids, grid.corners()))
 
 
 def pixels_of(

@@ -74,10 +74,10 @@ def check_lists(sites: Sites, lists: Candidates) -> None:
 
 def smallest(scores: jax.Array, ids: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The K smallest scores along axis 0 and their ids, without repeats, equal scores by id."""
-    best = []
-    for _ in range(k):
+
+    def step(scores, _):
         score = jnp.min(scores, 0)
         least = jnp.min(jnp.where(scores == score, ids, jnp.iinfo(jnp.int32).max), 0)
-        best.append((score, least))
-        scores = jnp.where(ids == least, jnp.inf, scores)
-    return jnp.stack([score for score, _ in best]), jnp.stack([least for _, least in best])
+        return jnp.where(ids == least, jnp.inf, scores), (score, least)
+
+    return jax.lax.scan(step, scores, None, length=k)[1]

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from sad_jax.lists.bounds import Box, bounds, box_of, places
 from sad_jax.lists.candidates import smallest
 from sad_jax.model import score as formula
-from sad_jax.model.canvas import Grid, halves
+from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites
 
@@ -48,8 +48,10 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
     patches = places(per_x, per_y).T * side
 
     def region(scratch, corner):  # corner: (x, y) of its first cell
-        box = box_of(grid, corner, jnp.asarray([per_x, per_y]) * side)
-        around, count = _cull(rows, everyone, n, scratch, box, k, no_limit)
+        around, count = everyone, n
+        if len(patches) > 1:
+            box = box_of(grid, corner, jnp.asarray([per_x, per_y]) * side)
+            around, count = _cull(rows, everyone, n, scratch, box, k, no_limit)
 
         def patch(scratch, offset):
             first = corner + offset
@@ -61,8 +63,7 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
         return around, jax.lax.scan(patch, everyone, patches)[1]
 
     corners = places(regions_x, regions_y).T * side * jnp.asarray([per_x, per_y])
-    parts = [jax.lax.scan(region, everyone, part)[1] for part in halves(corners)]
-    lists = jnp.concatenate(parts)
+    lists = jax.lax.scan(region, everyone, corners)[1]
     lists = lists.reshape(regions_y, regions_x, per_y, per_x, k, PATCH, PATCH, TILE, TILE)
     lists = lists.transpose(0, 2, 5, 7, 1, 3, 6, 8, 4)
     lists = lists.reshape(regions_y * per_y * side, regions_x * per_x * side, k)

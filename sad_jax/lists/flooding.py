@@ -18,7 +18,7 @@ from jaxtyping import Array, Key
 from sad_jax.backend import XLA, Backend, resolve
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
-from sad_jax.model.canvas import Canvas, Grid, map_blocks
+from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites, hilbert_index
 
@@ -235,7 +235,7 @@ def _merge_into(
             ids, place = offered(*args)
             return merge(rows, ids, place[0], place[1], lists.k)
 
-        return map_blocks(block, (numbers, corners))
+        return jax.lax.map(block, (numbers, corners))
 
     def kernel(kernels, launch, numbers, corners):
         ids, places = jax.vmap(offered)(numbers, corners)

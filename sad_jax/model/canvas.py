@@ -9,7 +9,6 @@ cell is the last, fastest axis, so that every operation is one long vector.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -174,18 +173,3 @@ class Grid(NamedTuple):
     def center(self) -> float:
         """Offset from a cell's first pixel to its centre, where its list is found."""
         return (self.cell - 1) / 2
-
-
-def halves(blocks) -> list:
-    """Arrays cut in two along their first axis, so that XLA runs loops over them on two cores.
-
-    Not cut where there is one entry, so that no empty loop is compiled.
-    """
-    half = len(jax.tree.leaves(blocks)[0]) // 2
-    parts = [jax.tree.map(lambda b: b[:half], blocks), jax.tree.map(lambda b: b[half:], blocks)]
-    return parts[half == 0 :]
-
-
-def map_blocks(function: Callable, blocks) -> jax.Array:
-    """``jax.lax.map`` in two halves."""
-    return jnp.concatenate([jax.lax.map(function, part) for part in halves(blocks)])
