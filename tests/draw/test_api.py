@@ -109,6 +109,7 @@ def test_derivatives_pass_the_check_of_jax(make_sites, reference, implementation
     check_grads(draw, (sites,), order=1, modes=modes, rtol=1e-5, atol=1e-5, eps=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_jvp_hessian_and_forward_over_reverse_agree(make_sites, reference):
     sites = reference.double(make_sites(4, 1, (4, 5)))

@@ -53,6 +53,7 @@ def test_forward_mode_of_the_default_names_the_one_that_has_it(make_sites):
         jax.jvp(jax.jit(draw), (sites,), (sites,))
 
 
+@pytest.mark.slow
 def test_batches_of_lists_queries_and_owners_equal_a_loop(make_sites, reference):
     batch = [make_sites(12, shape=SHAPE, seed=seed) for seed in range(3)]
     points = jnp.asarray(np.random.default_rng(0).uniform(0, 5, (3, 4, 2)), jnp.float32)
@@ -71,6 +72,7 @@ def test_batches_of_lists_queries_and_owners_equal_a_loop(make_sites, reference)
         np.testing.assert_allclose(pictures[i], expected[3], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_no_gradient_flows_through_owners_or_lists(make_sites):
     sites = make_sites(12, shape=SHAPE)
 

@@ -5,6 +5,7 @@ That the sums themselves are right is tested with the passes that they are part 
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 from kernels_pallas import INTERPRETED, site_sums, transpose_lists
 from sad_jax.backend import Backend
@@ -18,6 +19,7 @@ def test_lists_are_transposed():
     assert begin.tolist() == [0, 1, 3, 6, 6]
 
 
+@pytest.mark.slow
 def test_a_large_picture_is_summed_in_parts(make_case, run_pass, assert_same, monkeypatch):
     """More slot sums than may exist at once: 2 blocks, and a padded third and fourth, by twos."""
     monkeypatch.setattr(site_sums, "LARGEST", 2 * 10 * 2 * 8192 * 4)

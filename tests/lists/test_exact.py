@@ -124,6 +124,7 @@ def test_of_equal_sites_the_first_ones_make_the_list(make_sites):
     np.testing.assert_array_equal(ids, np.broadcast_to(np.arange(5), (12, 16, 5)))
 
 
+@pytest.mark.slow
 def test_lists_are_the_same_under_jit_and_vmap_and_every_time(make_sites):
     batch = [scattered(make_sites, kind, 30, (11, 13)) for kind in ("random", "everything")]
     find = lambda sites: sad.find_candidates(sites, (11, 13)).ids  # noqa: E731
@@ -151,6 +152,7 @@ def test_parked_sites_are_in_no_list_while_others_are_left(make_sites):
     assert not parked[ids].any()
 
 
+@pytest.mark.slow
 def test_no_gradient_flows_through_the_choice(make_sites):
     total = lambda sites: sad.find_candidates(sites, (4, 5)).ids.sum().astype(float)  # noqa: E731
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(jax.grad(total)(make_sites(9))))
@@ -182,9 +184,14 @@ def small_groups(monkeypatch):
         ("everything", (1, 1), 30, 8, 1),
         ("random", (1, 29), 5, 8, 1),
         ("everything", (23, 31), 59, 8, 1),
-        ("mixed tau", (24, 32), 57, 5, 2),
-        ("anisotropic", (19, 9), 60, 3, 4),
-        ("one point", (13, 17), 40, 32, 1),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("mixed tau", (24, 32), 57, 5, 2),
+                ("anisotropic", (19, 9), 60, 3, 4),
+                ("one point", (13, 17), 40, 32, 1),
+            )
+        ),
     ],
 )
 def test_the_kernel_finds_the_lists_of_xla(make_sites, reference, kind, shape, n, k, cell):
@@ -202,6 +209,7 @@ def test_the_kernel_finds_the_lists_of_xla(make_sites, reference, kind, shape, n
     reference.check_exact(sites, lists)
 
 
+@pytest.mark.slow
 def test_the_kernel_orders_equal_scores_by_id_also_in_a_batch(make_sites):
     """Every site stands there three times, in groups and tiles of the usual size."""
     bases = [make_sites(20, shape=(18, 20), seed=seed) for seed in (1, 2)]

@@ -61,6 +61,7 @@ def test_flooded_lists_are_well_formed_half_a_pixel_off(make_sites, reference, s
     check_lists(reference, sites, lists, n, k, cell, shift=0.5)
 
 
+@pytest.mark.slow
 def test_propagation_finds_the_exact_lists(make_sites):
     """Sites spread evenly as in a fit: a few passes, as a scan's body."""
     shape = (45, 62)

@@ -44,6 +44,7 @@ def state(make_sites) -> sad.State:
     return sad.refresh(state.replace(sites=jax.tree.map(jnp.asarray, parked), optimizer=filled))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [9, 11])
 def test_fewer_slots_keep_the_picture_and_the_rows(state, slots):
     """Also where fewer slots are kept than a list holds sites."""

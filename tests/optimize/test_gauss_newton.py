@@ -193,6 +193,7 @@ def test_sites_that_no_pixel_sees_stay_where_they_are(smooth):
     assert moved.sites.radius[3] == np.float32(PARKED_RADIUS)
 
 
+@pytest.mark.slow
 def test_parked_sites_in_a_list_get_finite_steps(smooth):
     """With fewer sites than K, lists hold parked ones; their weight is zero."""
     sites, lists, target, _ = smooth
@@ -231,6 +232,7 @@ def blur():
     return np.random.default_rng(4).normal(size=(30, 2 * LOSS_SHAPE[0] * LOSS_SHAPE[1]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_a_step_solves_the_damped_system(make_problem, blur):
     """J and H = A'A as matrices."""
@@ -259,6 +261,7 @@ def test_a_step_solves_the_damped_system(make_problem, blur):
     assert steps == 1
 
 
+@pytest.mark.slow
 def test_a_step_does_not_depend_on_the_losses_unit(make_sites):
     sites = make_sites(9, shape=LOSS_SHAPE)
     lists, optimizer = sad.find_candidates(sites, LOSS_SHAPE), sad.gauss_newton()

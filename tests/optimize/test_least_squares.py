@@ -112,6 +112,7 @@ def test_reweighting_gives_the_gradient_of_the_robust_loss(make_problem, assert_
     close(mse, np.average((drawn - image) ** 2, weights=problem.values.reshape(image.shape)))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_curvature_of_a_robust_loss_is_that_of_the_reweighted_squares(make_problem):
     problem = make_problem((6, 5), 2, 1, True)

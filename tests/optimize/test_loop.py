@@ -134,6 +134,7 @@ def test_new_sites_begin_with_an_optimiser_state_of_zero(make_sites, target):
     np.testing.assert_array_equal(after[12:], 0)
 
 
+@pytest.mark.slow
 def test_there_are_never_more_sites_than_capacity_nor_none(make_sites, target):
     state = make_state(make_sites, sad.adam(), capacity=14)
     assert sad.densify(state, squared, 9, target).num_sites == 14
@@ -207,6 +208,7 @@ def test_minimize_deblurs_better_than_the_blurred_picture(make_sites):
     assert error(sad.render(state.sites, state.lists)) < 0.3 * error(data)
 
 
+@pytest.mark.slow
 def test_the_same_loss_with_other_data_is_traced_once(make_sites, target):
     traced = []
 

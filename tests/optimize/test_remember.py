@@ -95,6 +95,7 @@ def test_a_minimisation_keeps_no_data_alive(make_sites):
     assert (len(loop._steps), len(loop._wanted_pictures)) == before
 
 
+@pytest.mark.slow
 def test_the_same_loss_compiles_nothing_the_second_time(make_sites, compiled):
     """With the default optimiser, too, and for a method of an object."""
     sites, loss = make_sites(4, shape=(6, 9)), Loss(0.25)

@@ -25,6 +25,7 @@ def test_eight_sites_give_the_official_picture_in_every_pixel(data, implementati
     np.testing.assert_array_equal(np.floor(np.clip(image, 0, 1) * 255).astype(int), expected)
 
 
+@pytest.mark.slow
 def test_flooded_lists_reach_the_official_quality(kodim23):
     sites, canvas, photo = kodim23
     lists = sad.flood_candidates(sites, canvas, key=jax.random.key(0))
