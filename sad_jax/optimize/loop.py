@@ -126,7 +126,8 @@ def make_step(
 
     @jax.jit
     def step(state: State, *data) -> tuple[State, jax.Array]:
-        def total(sites: Sites) -> jax.Array:
+        def total(sites: Sites, *, lists=None, loss=None) -> jax.Array:
+            """optax's line searches hand it the arguments that only ``gauss_newton`` takes."""
             return of_picture(draw(sites, state.lists))
 
         def of_picture(image: jax.Array) -> jax.Array:

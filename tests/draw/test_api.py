@@ -283,6 +283,18 @@ def test_fields_that_do_not_fit_together_are_refused(make_sites, field, shape, e
         use(sites, lists=(3, 3))
 
 
+@pytest.mark.parametrize("use", [sad.render, sad.owners, partial(sad.query, points=np.zeros(2))])
+@pytest.mark.parametrize("n", [7, 9])
+def test_lists_of_other_sites_are_refused(make_sites, reference, use, n):
+    """Ids would be out of range, or sites left out."""
+    lists = reference.lists(make_sites(8), (3, 3), k=4)
+    message = rf"expected lists made for the {n} sites given, got lists of 8 sites"
+    with pytest.raises(ValueError, match=message):
+        use(make_sites(n), lists=lists)
+    with pytest.raises(ValueError, match=message):
+        sad.propagate(make_sites(n), lists, key=jax.random.key(0))
+
+
 def test_points_that_are_no_pairs_are_refused(make_sites):
     with pytest.raises(ValueError, match=r"expected points \[..., 2\], got \(5, 3\)"):
         sad.query(make_sites(4), (3, 3), np.zeros((5, 3)))

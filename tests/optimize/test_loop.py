@@ -1,9 +1,12 @@
 """The user's own loss: steps against plain gradients, edits against the squared error's."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import pytest
 
 import sad_jax as sad
@@ -175,6 +178,47 @@ def test_an_optimiser_that_asks_for_the_loss_gets_it(make_sites, target):
         state, value = step(state, target)
         values.append(float(value))
     assert values[-1] < 0.8 * values[0]
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.lbfgs(),
+        optax.chain(optax.sgd(1.0), optax.scale_by_backtracking_linesearch(10)),
+        optax.chain(optax.clip_by_global_norm(1.0), sad.adam(5.0)),
+        optax.contrib.schedule_free_adamw(0.01),
+    ],
+    ids=["lbfgs", "backtracking", "chain", "schedule_free"],
+)
+def test_line_searches_and_chains_lower_the_loss(make_sites, target, optimizer):
+    """With what ``make_step`` tells an optimiser beside the gradient."""
+    state = make_state(make_sites, optimizer, capacity=12)
+    step = sad.make_step(squared, optimizer)
+    state, first = step(state, target)
+    for _ in range(4):
+        state, value = step(state, target)
+    assert value < first
+
+
+@dataclasses.dataclass
+class Distance:
+    """A loss that is an object with an array: it has no hash."""
+
+    goal: np.ndarray
+
+    def __call__(self, image):
+        return jnp.mean((image - self.goal) ** 2)
+
+
+def test_losses_that_are_objects_with_arrays(make_sites, target):
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Distance(target))
+    sites = make_sites(6, shape=SHAPE)
+    options = {"steps": 13, "num_sites": 8, "optimizer": optax.sgd(0.1)}
+    found = sad.minimize(Distance(target), sites, SHAPE, **options)
+    expected = sad.minimize(squared, sites, SHAPE, target, **options)
+    for a, b in zip(jax.tree.leaves(found.sites), jax.tree.leaves(expected.sites), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.slow
