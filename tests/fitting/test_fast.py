@@ -150,7 +150,7 @@ def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, co
     assert compiled.total() == before
     names = [
         f"jit({name})"
-        for name in ("run_gauss_newton", "search_by_culling", "_sums", "solve_colors")
+        for name in ("run_gauss_newton", "_search", "_sums", "solve_colors")
     ]
     counts = [compiled[name] for name in names]
     other = sad.fit(photo[::-1].copy(), CONFIG, key=jax.random.key(1))
