@@ -48,7 +48,8 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
     patches = places(per_x, per_y).T * side
 
     def region(scratch, corner):  # corner: (x, y) of its first cell
-        around, count = everyone, n
+        around: jax.Array = everyone
+        count: jax.Array | int = n
         if len(patches) > 1:
             box = box_of(grid, corner, jnp.asarray([per_x, per_y]) * side)
             around, count = _cull(rows, everyone, n, scratch, box, k, no_limit)

@@ -148,10 +148,7 @@ def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, co
     before = compiled.total()
     assert sad.fit(photo, CONFIG, key=KEY).data == first[0].data
     assert compiled.total() == before
-    names = [
-        f"jit({name})"
-        for name in ("run_gauss_newton", "_search", "_sums", "solve_colors")
-    ]
+    names = [f"jit({name})" for name in ("run_gauss_newton", "_search", "_sums", "solve_colors")]
     counts = [compiled[name] for name in names]
     other = sad.fit(photo[::-1].copy(), CONFIG, key=jax.random.key(1))
     assert [compiled[name] for name in names] == counts
