@@ -12,6 +12,8 @@ from sad_jax.fitting import driver
 from sad_jax.metrics import psnr
 from sad_jax.storage.sad import decode
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("driver")]  # one fit for all tests
+
 SHAPE = (16, 21)
 CONFIG = sad.FitConfig.paper(num_sites=24, initial_sites=40, steps=200)
 KEY = jax.random.key(0)
@@ -84,7 +86,6 @@ def test_another_key_gives_other_bytes(first, photo):
     assert sad.fit(photo, CONFIG, key=jax.random.key(1)).data != first[0].data
 
 
-@pytest.mark.slow
 def test_psnr_is_that_of_the_file_decoded_in_a_fresh_process(first, photo, tmp_path):
     (tmp_path / "a.sad").write_bytes(first[0].data)
     np.save(tmp_path / "photo.npy", photo)
@@ -99,7 +100,6 @@ def test_psnr_is_that_of_the_file_decoded_in_a_fresh_process(first, photo, tmp_p
     assert abs(float(found) - first[0].psnr) < 1e-4
 
 
-@pytest.mark.slow
 def test_pixels_outside_of_the_mask_do_not_matter(photo):
     mask = np.zeros(SHAPE)
     mask[3:12, 4:18] = 1
@@ -202,7 +202,6 @@ def test_a_time_budget_ends_the_fit_early(first, photo):
     assert not result.interrupted
 
 
-@pytest.mark.slow
 def test_one_pixel_of_seven_channels_can_be_fitted():
     """Other odd pictures are in ``test_fast.py``."""
     image = np.linspace(0.2, 0.8, 7, dtype=np.float32).reshape(1, 1, 7)

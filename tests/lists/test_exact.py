@@ -103,6 +103,7 @@ def test_lists_of_another_shape_are_refused(make_sites):
         sad.find_candidates(sites, (9, 11), near=near)
 
 
+@pytest.mark.slow
 def test_more_sites_than_one_chunk_lose_none(make_sites, reference):
     shape = (12, 70)
     sites = scattered(make_sites, "mixed tau", 5000, shape)
@@ -118,6 +119,7 @@ def test_equal_scores_are_ordered_by_id(make_sites, reference):
     np.testing.assert_array_equal(ids, once[..., None] + np.asarray([0, 40, 80]))
 
 
+@pytest.mark.slow
 def test_of_equal_sites_the_first_ones_make_the_list(make_sites):
     sites = jax.tree.map(lambda leaf: np.repeat(leaf, 4500, 0), make_sites(1))
     ids = sad.find_candidates(sites, (12, 16), k=5).ids

@@ -79,6 +79,7 @@ def test_colours_stay_in_their_range_where_one_is_given(make_sites, target):
     np.testing.assert_allclose(held.sites.color, np.clip(free.sites.color, 0.1, 0.7))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer", [optax.adamw(0.01, weight_decay=0.1), sad.adam(5.0), sad.gauss_newton()]
 )
@@ -210,6 +211,7 @@ class Distance:
         return jnp.mean((image - self.goal) ** 2)
 
 
+@pytest.mark.slow
 def test_losses_that_are_objects_with_arrays(make_sites, target):
     with pytest.raises(TypeError, match="unhashable"):
         hash(Distance(target))

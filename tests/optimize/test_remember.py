@@ -80,6 +80,7 @@ def test_what_cannot_be_referred_to_weakly_is_made_anew():
     assert len(remembered) == 0
 
 
+@pytest.mark.slow
 def test_a_minimisation_keeps_no_data_alive(make_sites):
     """Neither the loss, nor its data, nor the user's drawing, nor the optimiser."""
     goal = jnp.full((6, 9, 3), 0.25)

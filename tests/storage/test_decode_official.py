@@ -33,6 +33,7 @@ def test_flooded_lists_reach_the_official_quality(kodim23):
     assert psnr(np.asarray(sad.render(sites, lists)), photo) >= OFFICIAL_PSNR - 0.05
 
 
+@pytest.mark.slow
 def test_decoding_with_exact_lists_is_deterministic(kodim23):
     sites, canvas, photo = kodim23
     one, two = (sad.find_candidates(sites, canvas) for _ in range(2))
