@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import io
 import os
-import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float, Shaped
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image
 
 from sad_jax.storage.atomic import read_bytes, write_bytes
+from sad_jax.storage.pixels import MAX_PIXELS, TooLargeError, scaled
+from sad_jax.storage.reading import SUFFIXES, decode
 
 FLOAT_RANGE = (-1.0, 2.0)  # beyond it, a float picture is not a noisy [0, 1] but some other unit
-
-_MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-_KEPT_MODES = {"1", "L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-_LOW_BYTES = {"16B": "16L", "16L": "16B", "16N": "16B" if sys.byteorder == "little" else "16L"}
 
 
 def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"]:
     """Checks a picture in memory and brings it to float32 with a channel axis.
 
     Args:
-      image: [H, W] or [H, W, C] with C >= 1; float in about [0, 1] (noise may leave it), or uint8,
-        uint16 or bool, whose largest value becomes 1.
+      image: [H, W] or [H, W, C] with C >= 1; float in about [0, 1] (noise may leave it), or bool
+        or unsigned, whose largest value becomes 1.
 
     Returns:
       float32[H, W, C].
@@ -48,22 +46,34 @@ def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"
     return image
 
 
-def read_image(path: str | os.PathLike) -> Float[np.ndarray, "H W C"]:
-    """Reads a picture file: PNG, JPEG, TIFF and what else Pillow reads, or a NumPy ``.npy`` array.
+def read_image(
+    path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
+) -> Float[np.ndarray, "H W C"]:
+    """Reads a picture file with all its bits: PNG, JPEG, TIFF, GIF, WebP, ... or a NumPy ``.npy``.
 
-    16-bit files keep their 16 bits, alpha stays a channel, palettes become RGB or RGBA, and a
-    photograph is turned upright as its EXIF tag says.
+    Integers are divided by the largest number of their bits, floats stay as they are; alpha stays a
+    channel and is straight; palettes, CMYK and CIE Lab become RGB; colours of an ICC profile become
+    sRGB; a photograph is turned upright as its EXIF tag says. TIFF's signed integers are divided by
+    the largest of their type and must not be negative.
 
     Args:
       path: of the file.
+      max_pixels: refuses a file whose header promises more, before it takes any memory; a pixel of
+        more than 4 channels counts as several. The default, 2^27 = 134,217,728, is 2 GiB in
+        float32 with 4 channels.
 
     Returns:
       float32[H, W, C] in [0, 1]; C is 1 for gray, 2 for gray with alpha, 3 for RGB, 4 for RGBA, any
-      number for ``.npy``.
+      number for ``.npy``, TIFF and PAM.
 
     Raises:
       FileNotFoundError: if there is no such file.
-      ValueError: if it is not a whole picture of at least 2 pixels a side and finite values.
+      ValueError: if it is not a whole picture of at least 2 pixels a side and finite values, is of
+        a kind that is not read exactly, or above ``max_pixels``.
+
+    Warns:
+      UserWarning: one line for what is in the file and not in the values, such as further frames
+        or a profile that was not applied.
 
     Example:
       >>> import numpy as np, os, tempfile
@@ -76,11 +86,15 @@ def read_image(path: str | os.PathLike) -> Float[np.ndarray, "H W C"]:
     """
     data = read_bytes(path, "a picture")
     try:
-        image = _decode_npy(data) if data.startswith(b"\x93NUMPY") else _decode_picture(data)
+        image, notes = decode(data, max_pixels)
+    except TooLargeError as error:
+        raise ValueError(f"{error}: {path}") from None
+    except Image.DecompressionBombError as error:  # of a picture within a GIF or an icon
+        raise ValueError(
+            f"expected at most {max_pixels} pixels, got more within the file: {path}"
+        ) from error
     except Exception as error:  # the decoders raise anything on bad bytes
-        reason = str(error) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"{len(data)} bytes of no known format"
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
             f"expected a whole picture (PNG, JPEG, TIFF, npy, ...), got {reason}: {path}"
         ) from error
@@ -91,18 +105,14 @@ def read_image(path: str | os.PathLike) -> Float[np.ndarray, "H W C"]:
     if min(image.shape[:2]) < 2:
         height, width, _ = image.shape
         raise ValueError(f"expected at least 2 pixels a side, got {width}x{height}: {path}")
+    for note in notes:
+        warnings.warn(f"{note}: {path}", stacklevel=2)
     return image
 
 
 def is_picture(path: Path) -> bool:
     """Whether a file's suffix is one that ``read_image`` reads; hidden files are not pictures."""
-    known = Image.registered_extensions()
-    suffix = path.suffix.lower()
-    return (
-        path.is_file()
-        and not path.name.startswith(".")
-        and (suffix == ".npy" or known.get(suffix) in Image.OPEN)
-    )
+    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
 
 
 def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> None:
@@ -127,7 +137,7 @@ def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> 
         form = suffixes.get(path.suffix.lower())
         if form not in Image.SAVE:
             raise ValueError(f"expected a picture's suffix such as .png, got {str(path)!r}")
-        if image.shape[2] not in _MODES:
+        if image.shape[2] > 4:
             raise ValueError(f"expected 1 to 4 channels (or a .npy file), got {image.shape[2]}")
         levels = to_uint8(image)
         picture = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
@@ -189,50 +199,12 @@ def _as_float(image) -> np.ndarray:
         raise ValueError(f"expected a picture of at least one pixel, got shape {image.shape}")
     if image.ndim == 2:
         image = image[..., None]
-    if image.dtype.kind == "u" and image.dtype.itemsize <= 2:
-        return (image / np.float32(np.iinfo(image.dtype).max)).astype(np.float32)
+    if image.dtype.kind == "u":
+        return scaled(image, 8 * image.dtype.itemsize)
     if image.dtype != bool and image.dtype.kind != "f":
-        raise ValueError(f"expected float, uint8 or uint16 values, got {image.dtype}")
+        raise ValueError(f"expected float or unsigned values, got {image.dtype}")
     image = image.astype(np.float32)
     bad = int(image.size - np.isfinite(image).sum())
     if bad:
         raise ValueError(f"expected finite values, got {bad} NaN or infinite ones")
     return image
-
-
-def _decode_npy(data: bytes) -> np.ndarray:
-    return np.load(io.BytesIO(data), allow_pickle=False)
-
-
-def _decode_picture(data: bytes) -> np.ndarray:
-    with Image.open(io.BytesIO(data)) as picture:
-        raw_mode = _raw_mode(picture)
-        array = _pixels(picture)
-    layout, _, depth = raw_mode.partition(";")
-    if layout not in ("RGB", "RGBA") or depth not in _LOW_BYTES:
-        return array
-    # Of 16-bit colour Pillow keeps the high bytes only; a second reading gets the low ones.
-    with Image.open(io.BytesIO(data)) as picture:
-        _set_raw_mode(picture, f"{layout};{_LOW_BYTES[depth]}")
-        return array.astype(np.uint16) << 8 | _pixels(picture)
-
-
-def _pixels(picture: ImageFile.ImageFile) -> np.ndarray:
-    """A picture turned upright, as an array of its own channels, or else of RGB or RGBA."""
-    mode = picture.mode
-    if mode not in _KEPT_MODES:
-        mode = "RGBA" if picture.has_transparency_data else "RGB"
-    return np.asarray(ImageOps.exif_transpose(picture).convert(mode))
-
-
-def _raw_mode(picture: ImageFile.ImageFile) -> str:
-    """How the file lays out a pixel, in Pillow's words, such as ``RGB;16B``."""
-    args = picture.tile[0].args if picture.tile else None
-    return args[0] if isinstance(args, tuple) else args or ""
-
-
-def _set_raw_mode(picture: ImageFile.ImageFile, mode: str) -> None:
-    picture.tile = [
-        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
-        for tile in picture.tile
-    ]

@@ -1,0 +1,1 @@
+"""Whether files of every format and layout are read right."""
