@@ -22,7 +22,7 @@ def test_lists_are_transposed():
 @pytest.mark.slow
 def test_a_large_picture_is_summed_in_parts(make_case, run_pass, assert_same, monkeypatch):
     """More slot sums than may exist at once: 2 blocks, and a padded third and fourth, by twos."""
-    monkeypatch.setattr(site_sums, "LARGEST", 2 * 10 * 2 * 8192 * 4)
+    monkeypatch.setattr(site_sums, "MOST_SLOT_BYTES", 2 * 10 * 2 * 8192 * 4)
     jax.clear_caches()
     case = make_case((151, 140), 20, 3, 2, 1)
     assert case[1].grid.blocks == 3
