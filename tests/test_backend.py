@@ -47,6 +47,7 @@ def traced(implementation=None, k=8, dtype=np.float32) -> Backend:
     return found[0]
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is a GPU")
 def test_on_a_machine_without_a_gpu_all_is_xla(make_sites):
     for backend in (resolve(None, zeros(), k=8), traced()):
         assert backend == Backend("xla_vjp")

@@ -3,11 +3,13 @@
     python -m experiments.gpu.suite [PHOTO ...] [--sites N] [--seconds S] [--json FILE] [--small]
 
 1. Each way to run a pass against plain XLA: relative error of values and gradients.
-2. Each pass: milliseconds, and the share of the copy bandwidth measured in the same run, by the
-   bytes that it must at least move; and how many times as long it takes gathered outside, and with
-   slot sums and atomic additions.
+2. Each pass: milliseconds as called from Python, and in which the GPU was busy; the share of the
+   copy bandwidth measured in the same run, by the bytes that it must at least move; and how many
+   times as long it takes gathered outside, and with slot sums and atomic additions.
 3. Steps of both recipes; transposing the lists; propagation; the exact search.
-4. Fits of the photographs at 50,000 sites with both recipes: PSNR of the file, PSNR against time.
+4. Fits of the photographs at 50,000 sites with both recipes: PSNR of the file, PSNR against time,
+   seconds, and seconds in which the GPU was busy; whether fits of one photograph write the same
+   bytes.
 
 Without a photograph it takes the one in ``tests/data``. ``--small`` is for a CPU: interpreted
 kernels, a corner of the picture, few sites and steps.
@@ -16,6 +18,7 @@ kernels, a corner of the picture, few sites and steps.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +28,7 @@ import jax.numpy as jnp
 
 import sad_jax as sad
 from experiments.gpu.predict import PASSES, Size
+from experiments.gpu.trace import busy, device_events, longest
 from experiments.machine import write_report
 from experiments.speed.passes import Bench, milliseconds
 from kernels_pallas import Launch
@@ -71,18 +75,19 @@ def measure(photo: jax.Array, sites: int, small: bool) -> dict:
         bench = plain if way == "xla" else Bench(photo, sites, backend)
         for name, function in bench.passes().items():
             error = relative_error(function(bench.sites), expected[name])
-            spent = milliseconds(function, bench.sites, repeats=repeats)
+            row = {"way": way, "name": name} | timed(function, bench.sites, repeats=repeats)
             moved = size.least_bytes(PASSES[name], backend.wants_transposed_lists)
-            share = moved / (spent / 1e3) / bandwidth
+            share = moved / (row["busy_milliseconds"] / 1e3) / bandwidth
             rows.append(
-                {"way": way, "name": name, "milliseconds": spent, "relative_error": error}
-                | {"least_megabytes": moved / 1e6, "share_of_copy_bandwidth": share}
+                row
+                | {"relative_error": error, "least_megabytes": moved / 1e6}
+                | {"share_of_copy_bandwidth": share}
             )
-            print(f"{spent:10.3f} ms {share:7.1%} {error:9.1e}  {name}, {way}", flush=True)
+            print(f"{told(row)} {share:7.1%} {error:9.1e}  {name}, {way}", flush=True)
         for name, (function, count) in bench.steps().items():
-            spent = milliseconds(function, repeats=repeats) / count
-            steps.append({"way": way, "name": name, "milliseconds": spent})
-            print(f"{spent:10.3f} ms {'':18} {name}, {way}", flush=True)
+            row = {"way": way, "name": name} | timed(function, repeats=repeats, steps=count)
+            steps.append(row)
+            print(f"{told(row)} {'':18} {name}, {way}", flush=True)
     return {
         "copy_bytes_per_second": bandwidth,
         "passes": rows,
@@ -91,9 +96,23 @@ def measure(photo: jax.Array, sites: int, small: bool) -> dict:
     }
 
 
+def timed(function, *args, repeats: int, steps: int = 1) -> dict[str, float]:
+    """Milliseconds of one of the ``steps`` in a call: as called, and of the GPU.
+
+    Without a GPU both are the same.
+    """
+    spent = milliseconds(function, *args, repeats=repeats)
+    worked = busy(device_events(function, *args, repeats=repeats)) / repeats or spent
+    return {"milliseconds": spent / steps, "busy_milliseconds": worked / steps}
+
+
+def told(row: dict) -> str:
+    return f"{row['milliseconds']:10.3f} ms, GPU {row['busy_milliseconds']:8.3f} ms"
+
+
 def ratios(rows: list[dict], way: str) -> dict[str, float]:
-    """How many times as long as by the kernels as they are everything takes some other way."""
-    spent = {(row["way"], row["name"]): row["milliseconds"] for row in rows}
+    """How many times as long as by the kernels as they are the GPU works some other way."""
+    spent = {(row["way"], row["name"]): row["busy_milliseconds"] for row in rows}
     names = [name for other, name in spent if other == way]
     return {name: spent[way, name] / spent[KERNELS, name] for name in names}
 
@@ -101,21 +120,38 @@ def ratios(rows: list[dict], way: str) -> dict[str, float]:
 def fits(photos: list[str], sites: int, small: bool, seconds: float) -> list[dict]:
     """Part 4; a photograph whose turn comes after so many seconds is left out, and named."""
     rows, begin = [], time.monotonic()
-    for path in photos:
-        for recipe in ("fast", "paper"):
-            row: dict = {"photo": Path(path).stem, "recipe": recipe, "sites": sites}
-            if time.monotonic() - begin > seconds:
-                rows.append(row | {"left_out": "no time"})
-                continue
-            photo = part_of(path, small)
-            config = sad.FitConfig(num_sites=sites, recipe=recipe, steps=4 if small else None)
-            result = sad.fit(photo, config, key=jax.random.key(0))
-            curve = {name: result.history[name] for name in ("seconds", "psnr")}
-            row |= {name: getattr(result, name) for name in ("psnr", "ssim", "seconds", "steps")}
-            row |= {"compile_seconds": result.compile_seconds, "curve": curve}
-            rows.append(row | {"implementation": result.implementation})
-            print(f"{row['psnr']:10.2f} dB {row['seconds']:8.2f} s  {path}, {recipe}", flush=True)
+    for recipe, path in itertools.product(("fast", "paper"), photos):
+        row = {"photo": Path(path).stem, "recipe": recipe, "sites": sites}
+        if time.monotonic() - begin > seconds:
+            rows.append(row | {"left_out": "no time"})
+            continue
+        rows.append(row | fitted_twice(part_of(path, small), recipe, sites, small))
+        line = "{psnr:10.2f} dB {seconds:6.2f} s, GPU {busy_seconds:6.2f} s, same bytes {same_bytes}"
+        print(line.format(**rows[-1]), path, recipe, flush=True)
     return rows
+
+
+def fitted_twice(photo: jax.Array, recipe: str, sites: int, small: bool) -> dict:
+    """A fit that is timed, another whose use of the GPU is traced; before them one to compile."""
+    config = sad.FitConfig(num_sites=sites, recipe=recipe, steps=4 if small else None)
+    results = []
+
+    def fit():
+        results.append(sad.fit(photo, config, key=jax.random.key(0)))
+
+    fit()
+    events = device_events(fit)
+    compiled, result, traced = results
+    curve = {name: result.history[name] for name in ("seconds", "psnr")}
+    return {
+        **{name: getattr(result, name) for name in ("psnr", "ssim", "seconds", "steps")},
+        "compile_seconds": compiled.compile_seconds,
+        "busy_seconds": busy(events) / 1e3,
+        "same_bytes": result.data == traced.data == compiled.data,
+        "longest": longest(events, 20),
+        "curve": curve,
+        "implementation": result.implementation,
+    }
 
 
 def part_of(path: str, small: bool) -> jax.Array:
@@ -136,7 +172,7 @@ def main() -> None:
     report = measure(part_of(args.photos[0], args.small), sites, args.small)
     report["fits"] = fits(args.photos, sites, args.small, args.seconds)
     for row in (*report["passes"], *report["steps"]):
-        print(f"| {row['name']} | {row['way']} | {row['milliseconds']:.3f} ms |")
+        print(f"| {row['name']} | {row['way']} | {told(row)} |")
     for way, found in report["times_pallas"].items():
         print(f"{way}, over pallas:", ", ".join(f"{n} {t:.2f}" for n, t in found.items()))
     write_report(args.json, **report)

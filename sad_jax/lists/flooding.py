@@ -76,7 +76,10 @@ def offer_at_home(sites: Sites, lists: Candidates) -> Candidates:
     column, row = grid.cell_of(sites.position)
     missing = jnp.all(lists.ids[row, column] != everyone[:, None], axis=1)
     row = jnp.where(missing, row, grid.rows)  # out of bounds: dropped
-    standing = lists.ids[..., 0].at[row, column].set(everyone, mode="drop")
+    # the largest id of a cell: a plain store of several would keep any of them on a GPU
+    nobody = jnp.full(lists.ids.shape[:2], -1, jnp.int32)
+    standing = nobody.at[row, column].max(everyone, mode="drop")
+    standing = jnp.where(standing >= 0, standing, lists.ids[..., 0])
     return _merge_into(sites, lists, lambda _, column, row: standing[row, column][None])
 
 

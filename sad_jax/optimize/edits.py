@@ -13,7 +13,7 @@ import numpy as np
 from sad_jax.backend import Backend
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.model.sites import park
+from sad_jax.model.sites import Sites, park
 from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
 from sad_jax.optimize.least_squares import Target
@@ -38,16 +38,18 @@ def edit(
       The state; the optimiser's rows of the sites that were split, and of their children, are zero.
       Those of removed sites stay as they are until their slots are taken.
     """
-    alive = np.array(state.alive)
+    sites = jax.device_get(state.sites)
+    alive = sites.alive
     gone = density.cheapest(stats, alive, prunes)
     alive[gone] = False
     free = np.flatnonzero(~alive)
     parents = density.worst(stats, alive, min(splits, len(free)))
-    sites = park(state.sites, gone)
+    sites = park(sites, gone)
     sites, changed = density.split(sites, stats, wanted, parents, free[: len(parents)])
-    optimizer = clear_rows(state.optimizer, changed, len(alive))
-    sites, optimizer = jax.tree.map(jnp.asarray, (sites, optimizer))
-    return state.replace(sites=sites, optimizer=optimizer)
+    return state.replace(
+        sites=_put_where(sites, state.sites),
+        optimizer=clear_rows(state.optimizer, changed, len(alive)),
+    )
 
 
 def change_sites(
@@ -127,13 +129,19 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
 
 def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):
     """Zeros the rows ``ids`` of everything in the optimiser's state that has a row a site."""
+    cleared = np.zeros(capacity, bool)
+    cleared[ids] = True
+    return _clear(optimizer_state, jax.device_put(cleared))
+
+
+@jax.jit
+def _clear(optimizer_state, cleared: jax.Array):
+    """The state with zeros in the rows where ``cleared`` bool[N] holds; it stays on the device."""
 
     def clear(leaf):
-        if leaf.ndim == 0 or leaf.shape[0] != capacity:
+        if leaf.ndim == 0 or leaf.shape[0] != len(cleared):
             return leaf
-        edited = np.array(leaf)
-        edited[ids] = 0
-        return edited
+        return jnp.where(cleared.reshape(-1, *[1] * (leaf.ndim - 1)), 0, leaf)
 
     return jax.tree.map(clear, optimizer_state)
 
@@ -145,3 +153,10 @@ def keep_rows(optimizer_state, ids: np.ndarray, capacity: int):
         return leaf if leaf.ndim == 0 or leaf.shape[0] != capacity else leaf[ids]
 
     return jax.tree.map(keep, optimizer_state)
+
+
+def _put_where(sites: Sites, old: Sites) -> Sites:
+    """Sites of the host, on the device that holds ``old``."""
+    leaf = old.position
+    placed = isinstance(leaf, jax.Array) and leaf.committed
+    return jax.device_put(sites, leaf.sharding if placed else None)

@@ -1,6 +1,7 @@
 """The kernels lowered for CUDA on a machine without a GPU, alone and chosen by platform."""
 
 import re
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -127,13 +128,15 @@ def test_each_platform_gets_its_own(diagram, name):
 @pytest.mark.parametrize("platforms", [("cpu",), ("cpu", "cuda")])
 @pytest.mark.parametrize("name", ["jit", "grad", "scan", "vmap"])
 def test_an_exported_program_draws_as_xla_does(diagram, assert_same, name, platforms):
-    """Exported for a CPU, alone or with CUDA, and called here."""
+    """Exported for a CPU, alone or with CUDA, and called here; kernels' exp is less exact."""
     function, _ = CHOSEN[name]
     allowed = [jax.export.DisabledSafetyCheck.custom_call("__gpu$xla.gpu.triton")]
     program = jax.jit(partial(function, BY_PLATFORM))
     exported = jax.export.export(program, platforms=platforms, disabled_checks=allowed)(*diagram)
-    expected = jax.jit(partial(function, Backend("xla_vjp")))(*diagram)
-    assert_same(exported.call(*diagram), expected, 1e-6)
+    kernels = jax.default_backend() == "gpu" and "cuda" in platforms
+    with nullcontext() if kernels else jax.default_device(jax.devices("cpu")[0]):
+        expected = jax.jit(partial(function, Backend("xla_vjp")))(*diagram)
+        assert_same(exported.call(*diagram), expected, 1e-5 if kernels else 1e-6)
 
 
 @pytest.mark.h200

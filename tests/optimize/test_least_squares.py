@@ -167,5 +167,6 @@ def test_pixels_of_weight_zero_and_beyond_the_edge_do_not_count(make_problem):
     target = ls.make_target(problem.grid, jnp.asarray(changed), weight)
     found = gradient(problem.sites, problem.lists, target)
     expected = gradient(*problem.arguments)
+    order = 0 if jax.default_backend() == "cpu" else 1e-5  # of XLA's additions, free on a GPU
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_allclose(a, b, rtol=order, atol=order * np.abs(b).max())
