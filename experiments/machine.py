@@ -20,7 +20,7 @@ def machine() -> dict[str, object]:
     return {
         "cpu": _processor(),
         "cores": os.cpu_count(),
-        "device": str(jax.devices()[0]),
+        "device": jax.devices()[0].device_kind,
         "python": platform.python_version(),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,

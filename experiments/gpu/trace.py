@@ -18,8 +18,10 @@ def device_events(function: Callable, *args, repeats: int = 1) -> list[tuple[str
       repeats: calls, one after the other.
     """
     jax.block_until_ready(function(*args))
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = options.host_tracer_level = 0  # they slow down what is watched
     with tempfile.TemporaryDirectory() as folder:
-        with jax.profiler.trace(folder):
+        with jax.profiler.trace(folder, profiler_options=options):
             for _ in range(repeats):
                 jax.block_until_ready(function(*args))
         files = Path(folder).rglob("*.xplane.pb")
