@@ -192,6 +192,11 @@ def park(sites: Sites, ids: np.ndarray) -> Sites:
     return sites.replace(radius=radius)
 
 
+def unparked(sites: Sites) -> Sites:
+    """The sites as optimisers see them: the radius of a free slot, zero here, rules no norm."""
+    return sites.replace(radius=sites.radius * sites.alive)
+
+
 def pad(sites: Sites, capacity: int) -> Sites:
     """The sites, and behind them free slots up to ``capacity`` in all."""
     n = sites.num_sites

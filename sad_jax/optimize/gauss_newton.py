@@ -131,8 +131,9 @@ def gauss_newton(
 
     Returns:
       An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates),
-      ``loss`` (picture float[H, W, C] -> float[]) and ``draw`` ((sites, lists) -> picture; None
-      for the plain one). Its state is the number of steps done.
+      ``loss`` (picture float[H, W, C] -> float[]), ``draw`` ((sites, lists) -> picture; None for
+      the plain one) and ``sites`` (if the params are these without parked radii). Its state is the
+      number of steps done.
 
     Raises:
       NotImplementedError: by ``update``, sites of which some fields are masked, or a ``draw`` by
@@ -152,15 +153,19 @@ def gauss_newton(
     def update(
         gradient: Sites,
         steps: jax.Array,
-        sites: Sites,
+        params: Sites,
         *,
+        sites: Sites | None = None,
         lists: Candidates,
         loss: Callable,
         draw: Callable | None = None,
         **unused,
     ) -> tuple[Sites, jax.Array]:
-        if not isinstance(sites, Sites) or len(jax.tree.leaves(sites)) != len(vars(sites)):
-            raise NotImplementedError("expected Sites with all their fields for gauss_newton")
+        if not isinstance(params, Sites) or len(jax.tree.leaves(params)) != len(vars(params)):
+            raise NotImplementedError(
+                "expected Sites with all their fields for gauss_newton, got other or masked params"
+            )
+        sites = params if sites is None else sites
         now = damping(steps) if callable(damping) else damping
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
 

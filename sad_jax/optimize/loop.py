@@ -36,7 +36,7 @@ from sad_jax.draw.api import render
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, check_sites, clamp, pad
+from sad_jax.model.sites import Sites, check_sites, clamp, pad, unparked
 from sad_jax.optimize import density
 from sad_jax.optimize.adam import adam
 from sad_jax.optimize.edits import edit, refresh
@@ -108,7 +108,7 @@ def make_state(
         raise ValueError(f"expected a capacity of at least the {n} sites given, got {capacity}")
     padded, params = pad(sites, capacity), jax.tree.map(_as_unknown, params)
     try:
-        optimizer_state, rows = optimizer.init(padded), find_rows(optimizer, padded)
+        optimizer_state, rows = optimizer.init(unparked(padded)), find_rows(optimizer, padded)
     except (AttributeError, TypeError) as error:
         raise ValueError(
             f"expected an optimizer that starts from Sites, got {_in_a_line(error)}"
@@ -176,11 +176,16 @@ def make_step(
         def of_picture(image: jax.Array, params=state.params) -> jax.Array:
             return loss(image, *_arguments(params, data))
 
+        def of_seen(sites: Sites) -> jax.Array:
+            radius = jnp.where(state.alive, sites.radius, state.sites.radius)
+            return total(sites.replace(radius=radius), state.params)
+
         value, (gradient, slope) = jax.value_and_grad(total, (0, 1))(state.sites, state.params)
-        told = _told(value, gradient, lambda sites: total(sites, state.params))
-        told |= {"lists": state.lists, "loss": of_picture}
+        seen = unparked(state.sites)
+        told = _told(value, gradient, of_seen)
+        told |= {"sites": state.sites, "lists": state.lists, "loss": of_picture}
         told |= {"draw": None if draw is render else draw}
-        updates, optimizer_state = _update(optimizer, gradient, state.optimizer, state.sites, told)
+        updates, optimizer_state = _update(optimizer, gradient, state.optimizer, seen, told)
         updates = _where(state.alive, updates, jax.tree.map(jnp.zeros_like, updates))
         sites = optax.apply_updates(state.sites, updates)
         sites = clamp(sites, state.lists.canvas, color_range=color_range)
@@ -503,7 +508,9 @@ def _arguments(params, data: tuple) -> tuple:
 def _told(value: jax.Array, gradient, function: Callable) -> dict[str, Any]:
     """What an optimiser may be told beside the gradient, by the names that optax uses."""
 
-    def value_fn(unknowns, *, grad_fn=None, obj_fn=None, lists=None, loss=None, draw=None):
+    def value_fn(
+        unknowns, *, grad_fn=None, obj_fn=None, sites=None, lists=None, loss=None, draw=None
+    ):
         """optax's line searches hand it all that they are told."""
         return function(unknowns)
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import Sites, unparked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,16 +75,16 @@ def renew_rows(
                 "expected an optimizer whose state has a row for each site, a number or the site "
                 f"itself at the start, got a leaf of shape {jnp.shape(leaf)} that is neither"
             )
-    both = np.concatenate([new, gone])
+    both, seen = np.concatenate([new, gone]), unparked(sites)
 
     def renew(mark: Rows | tuple, part):
         if not isinstance(mark, Rows):
-            return jax.tree.map(partial(_started, sites=sites), mark, part)
+            return jax.tree.map(partial(_started, sites=seen), mark, part)
         if mark.axis is None:
             return part
         edited = np.array(part)
         if isinstance(mark.start, str):
-            edited[_at(mark.axis, both)] = np.asarray(getattr(sites, mark.start))[both]
+            edited[_at(mark.axis, both)] = np.asarray(getattr(seen, mark.start))[both]
         else:
             edited[_at(mark.axis, new)] = mark.start
         return edited
