@@ -9,7 +9,9 @@ import pytest
 
 import sad_jax as sad
 from sad_jax.optimize import density
+from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.edits import edit, keep_slots
+from sad_jax.optimize.gauss_newton import scale_by_plane
 from sad_jax.optimize.rows import find_rows, renew_rows
 
 SHAPE, N, CAPACITY = (6, 8), 8, 11
@@ -63,6 +65,8 @@ OPTIMIZERS = {
     ),
     "multi_transform": optax.multi_transform(PARTS, LABELS),
     "partition": optax.partition(PARTS, LABELS),
+    "paper": paper_optimizer(),
+    "plane": scale_by_plane(),
     "acprop": optax.contrib.acprop(0.05),
     "ademamix": optax.contrib.ademamix(0.05),
     "adopt": optax.contrib.adopt(0.05),
@@ -214,7 +218,7 @@ def test_optimisers_that_cannot_follow_are_refused_in_a_line(sites):
         after_an_edit(state.replace(rows=None))
     broken = optax.GradientTransformation(lambda params: params.fast, None)
     with pytest.raises(
-        ValueError, match="expected an optimizer that starts from Sites, got .*'fast'"
+        ValueError, match=r"expected an optimizer that starts from Sites, got .*'fast'"
     ):
         sad.make_state(sites, SHAPE, broken)
 
