@@ -19,7 +19,6 @@ target. The curvature h along the gradient is measured by a second gradient.
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 import warnings
 from collections.abc import Callable
@@ -44,6 +43,7 @@ from sad_jax.optimize.least_squares import make_target
 from sad_jax.optimize.remember import Remembered
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Progress, State
+from sad_jax.optimize.updates import start, told_of, update_by
 
 PROBE = 0.01  # root mean square of the step by which the curvature is measured
 RATE = 4.0  # times the published rates, at the start
@@ -107,21 +107,15 @@ def make_state(
     if capacity < n:
         raise ValueError(f"expected a capacity of at least the {n} sites given, got {capacity}")
     padded, params = pad(sites, capacity), jax.tree.map(_as_unknown, params)
-    try:
-        optimizer_state, rows = optimizer.init(unparked(padded)), find_rows(optimizer, padded)
-    except (AttributeError, TypeError) as error:
-        raise ValueError(
-            f"expected an optimizer that starts from Sites, got {_in_a_line(error)}"
-        ) from error
     return State(
         sites=padded,
         lists=find_candidates(padded, canvas),
-        optimizer=optimizer_state,
+        optimizer=start(optimizer, unparked(padded)),
         step=jnp.int32(0),
         value=jnp.asarray(jnp.nan, padded.color.dtype),
         params=params,
-        params_optimizer=None if params_optimizer is None else params_optimizer.init(params),
-        rows=rows,
+        params_optimizer=None if params_optimizer is None else start(params_optimizer, params),
+        rows=find_rows(optimizer, padded),
     )
 
 
@@ -182,10 +176,10 @@ def make_step(
 
         value, (gradient, slope) = jax.value_and_grad(total, (0, 1))(state.sites, state.params)
         seen = unparked(state.sites)
-        told = _told(value, gradient, of_seen)
+        told = told_of(value, gradient, of_seen)
         told |= {"sites": state.sites, "lists": state.lists, "loss": of_picture}
         told |= {"draw": None if draw is render else draw}
-        updates, optimizer_state = _update(optimizer, gradient, state.optimizer, seen, told)
+        updates, optimizer_state = update_by(optimizer, gradient, state.optimizer, seen, told)
         updates = _where(state.alive, updates, jax.tree.map(jnp.zeros_like, updates))
         sites = optax.apply_updates(state.sites, updates)
         sites = clamp(sites, state.lists.canvas, color_range=color_range)
@@ -196,8 +190,8 @@ def make_step(
             value=value.astype(state.value.dtype),
         )
         if params_optimizer is not None:
-            told = _told(value, slope, lambda params: total(state.sites, params))
-            updates, params_state = _update(
+            told = told_of(value, slope, lambda params: total(state.sites, params))
+            updates, params_state = update_by(
                 params_optimizer, slope, state.params_optimizer, state.params, told
             )
             params = optax.apply_updates(state.params, updates)
@@ -325,23 +319,23 @@ def minimize(
       (9, True)
     """
     _check_on_host("minimize", sites, params, data)
-    start, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
-    if goal < start:
-        raise ValueError(f"expected num_sites of at least the {start} sites given, got {goal}")
+    first, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
+    if goal < first:
+        raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
     optimizer = _usual_optimizer(steps) if optimizer is None else optimizer
     state = make_state(
         sites, canvas, optimizer, capacity=goal, params=params, params_optimizer=params_optimizer
     )
     step = _remembered_step(loss, draw, color_range, optimizer, params_optimizer)
     edits = {round(GROWTH_END * steps * i / STAGES): i for i in range(1, STAGES + 1)}
-    if goal > start:
+    if goal > first:
         _check_draw("a growing number of sites", state, draw)
     elif not _shows_sites(state, draw):
         edits = {}
     best, least, begin = state, np.inf, time.monotonic()
     for i in range(steps):
         if i in edits:
-            count = round(start * (goal / start) ** (edits[i] / STAGES))
+            count = round(first * (goal / first) ** (edits[i] / STAGES))
             state = prune(state, loss, int(MOVED_SHARE * state.num_sites), *data, draw=draw)
             state = densify(state, loss, count - state.num_sites, *data, draw=draw)
         elif i and i % refresh_every == 0:
@@ -503,42 +497,6 @@ def _as_unknown(leaf) -> jax.Array:
 def _arguments(params, data: tuple) -> tuple:
     """What a loss takes beside the picture."""
     return data if params is None else (params, *data)
-
-
-def _told(value: jax.Array, gradient, function: Callable) -> dict[str, Any]:
-    """What an optimiser may be told beside the gradient, by the names that optax uses."""
-
-    def value_fn(
-        unknowns, *, grad_fn=None, obj_fn=None, sites=None, lists=None, loss=None, draw=None
-    ):
-        """optax's line searches hand it all that they are told."""
-        return function(unknowns)
-
-    slope = jax.grad(function)
-    grad_fn = lambda unknowns, *step: slope(unknowns)  # noqa: E731
-    told = {"value": value, "grad": gradient, "value_fn": value_fn}
-    return told | {"grad_fn": grad_fn, "obj_fn": function}
-
-
-def _update(optimizer: optax.GradientTransformation, gradient, state, unknowns, told: dict):
-    """The optimiser's updates and next state; it is told what it takes and no more."""
-    update = optax.with_extra_args_support(optimizer).update
-    takes = inspect.signature(update).parameters
-    if all(parameter.kind != parameter.VAR_KEYWORD for parameter in takes.values()):
-        told = {name: what for name, what in told.items() if name in takes}
-    try:
-        updates, after = update(gradient, state, unknowns, **told)
-        jax.tree.map(lambda new, old: None, updates, unknowns)  # of one form
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"expected an optimizer that moves {type(unknowns).__name__} and wants no more than "
-            f"value, grad, value_fn, grad_fn and obj_fn, got {_in_a_line(error)}"
-        ) from error
-    return updates, after
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _where(rows: jax.Array, new: Sites, old: Sites) -> Sites:
