@@ -46,7 +46,7 @@ class State(flax.struct.PyTreeNode):
     key: jax.Array | None = None
     params: Any = None
     params_optimizer: optax.OptState = None
-    rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None)
+    rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None, repr=False)
 
     @property
     def alive(self) -> jax.Array:
