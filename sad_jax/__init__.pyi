@@ -22,6 +22,7 @@ from .lists.flooding import propagate as propagate
 from .lists.flooding import seed_candidates as seed_candidates
 from .model.canvas import Canvas as Canvas
 from .model.sites import Sites as Sites
+from .model.sites import clamp as clamp
 from .model.sites import resize as resize
 from .model.start import init_sites as init_sites
 from .model.tangent import TrustRegion as TrustRegion

@@ -72,6 +72,7 @@ def find_candidates(
       >>> sad.sharding.render(sites, lists, mesh=mesh).shape
       (6, 9, 3)
     """
+    check_sites(sites)
     canvas = Canvas.of(canvas, k=k, cell=cell)
     backend = _backend(None, mesh, sites, canvas.k)
     ids = _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))

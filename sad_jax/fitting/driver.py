@@ -72,6 +72,8 @@ def fit(
     """
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
+    if resume and checkpoint is None:
+        raise ValueError("expected a checkpoint to resume, got none")
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
     signature = signature_of(photo, weight, config)

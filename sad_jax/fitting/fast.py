@@ -37,6 +37,7 @@ from sad_jax.optimize.gauss_newton import (
 from sad_jax.optimize.least_squares import (
     Target,
 )
+from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import State
 from sad_jax.optimize.steps import run_gauss_newton
 
@@ -64,6 +65,7 @@ class FastFit:
             lists=exact_lists(task, sites),
             optimizer=self.optimizer.init(sites),
             step=jnp.int32(0),
+            rows=find_rows(self.optimizer, sites),
         )
 
     def advance(self, task: Task, state: State, progress: float) -> State:

@@ -25,6 +25,7 @@ from sad_jax.model.sites import Sites, pad
 from sad_jax.model.start import init_sites
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.edits import change_sites, refresh, thin
+from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import State
 from sad_jax.optimize.steps import run_adam
 
@@ -43,11 +44,13 @@ class PaperFit:
         start_key, list_key, key = jax.random.split(key, 3)
         sites = init_sites(task.image, task.initial, key=start_key)
         sites = pad(sites, self.schedule(task).capacity)
+        optimizer = paper_optimizer(self.recipe.rates)
         return State(
             sites=sites,
             lists=seed_candidates(sites, task.canvas, key=list_key),
-            optimizer=paper_optimizer(self.recipe.rates).init(sites),
+            optimizer=optimizer.init(sites),
             step=jnp.int32(0),
+            rows=find_rows(optimizer, sites),
             key=key,
         )
 

@@ -16,7 +16,7 @@ from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.canvas import Canvas, Grid
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import Sites, check_sites
 
 
 def find_candidates(
@@ -46,7 +46,8 @@ def find_candidates(
       Candidates with ids int32[ceil(H / cell), ceil(W / cell), min(K, N)].
 
     Raises:
-      ValueError: no sites, a K, cell, canvas or implementation out of range, or ``near`` of others.
+      ValueError: no sites, numbers below 32 bits, a K, cell, canvas or implementation out of range,
+        or ``near`` of others.
       NotImplementedError: "pallas", where it does not run.
 
     Example:
@@ -58,6 +59,7 @@ def find_candidates(
     canvas = Canvas.of(canvas, k=k, cell=cell)
     if sites.num_sites < 1:
         raise ValueError("expected at least one site, got none")
+    check_sites(sites)
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):

@@ -20,7 +20,7 @@ from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smalles
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
-from sad_jax.model.sites import Sites, hilbert_index
+from sad_jax.model.sites import Sites, check_sites, hilbert_index
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
 HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
@@ -56,6 +56,7 @@ def seed_candidates(
       >>> sad.seed_candidates(sites, (8, 8), key=jax.random.key(1), k=4).ids.shape
       (8, 8, 4)
     """
+    check_sites(sites)
     return _seed(Canvas.of(canvas, k=k, cell=cell), jax.lax.stop_gradient(sites), key)
 
 
@@ -117,6 +118,7 @@ def propagate(
       >>> sad.propagate(sites, lists, key=jax.random.key(2)).ids.shape
       (8, 8, 8)
     """
+    check_sites(sites)
     check_lists(sites, lists)
     backend = resolve(implementation, sites, k=lists.k)
     return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, key)

@@ -75,7 +75,15 @@ def clamp(
 
     Returns:
       Sites with position in [0, W-1] x [0, H-1], radius in [1, 512], log_aniso in [-4, 4],
-      log_tau in [-2, 12], color in its range and a unit direction.
+      log_tau in [-2, 12], color in its range and a unit direction. Free slots stay free.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
+      >>> wild = sites.replace(position=sites.position + 100, direction=3 * sites.direction)
+      >>> tame = sad.clamp(wild, (6, 9))
+      >>> tame.position[0].tolist(), tame.direction[0].tolist()
+      ([8.0, 5.0], [1.0, 0.0])
     """
     height, width = Canvas.of(canvas).shape
     corner = jnp.asarray([width - 1, height - 1], sites.position.dtype)
@@ -154,7 +162,11 @@ def hilbert_index(position: Float[Array | np.ndarray, "N 2"], size: int) -> Int[
 
 
 def check_sites(sites: Sites) -> None:
-    """Raises a ValueError unless all fields are rows of the same N >= 1 sites."""
+    """Raises a ValueError unless all fields are rows of the same N >= 1 sites.
+
+    Numbers below 32 bits are refused: a parked radius is infinite in float16, and a bfloat16 tells
+    no two pixels apart beyond 256.
+    """
     n = sites.position.shape[0] if sites.position.ndim else 0
     channels = sites.color.shape[-1] if sites.color.ndim else 0
     expected = {
@@ -166,9 +178,11 @@ def check_sites(sites: Sites) -> None:
         "log_aniso": (n,),
     }
     for name, wanted in expected.items():
-        shape = jnp.shape(getattr(sites, name))
+        shape, dtype = jnp.shape(getattr(sites, name)), jnp.result_type(getattr(sites, name))
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
+        if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
+            raise ValueError(f"expected sites.{name} in float32 or float64, got {dtype}")
 
 
 def park(sites: Sites, ids: np.ndarray) -> Sites:
@@ -176,6 +190,11 @@ def park(sites: Sites, ids: np.ndarray) -> Sites:
     radius = np.array(sites.radius)
     radius[ids] = PARKED_RADIUS
     return sites.replace(radius=radius)
+
+
+def unparked(sites: Sites) -> Sites:
+    """The sites as optimisers see them: the radius of a free slot, zero here, rules no norm."""
+    return sites.replace(radius=sites.radius * sites.alive)
 
 
 def pad(sites: Sites, capacity: int) -> Sites:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -103,16 +105,18 @@ def scale_by_isotropic_adam(
     moment a channel. Zeroed moments of a site do not restart the bias correction, as published.
     """
 
-    def square(gradient: Sites) -> Sites:
-        squared = jax.tree.map(jnp.square, gradient)
-        total = lambda v: jnp.sum(v, -1, keepdims=True)  # noqa: E731
+    def squares(sites: Sites) -> Sites:
+        squared = jax.tree.map(jnp.square, sites)
+        total = partial(jax.tree.map, lambda v: jnp.sum(v, -1, keepdims=True))
         return squared.replace(position=total(squared.position), direction=total(squared.direction))
 
-    def init(params: Sites):
+    square = partial(_of_sites, squares)
+
+    def init(params):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return IsotropicAdamState(jnp.zeros([], jnp.int32), zeros, square(zeros))
 
-    def update(updates: Sites, state: IsotropicAdamState, params=None):
+    def update(updates, state: IsotropicAdamState, params=None):
         steps = state.steps + 1
         first = optax.tree.update_moment(updates, state.first, b1, 1)
         second = optax.tree.update_moment(square(updates), state.second, b2, 1)
@@ -125,10 +129,26 @@ def scale_by_isotropic_adam(
 
 
 def scale_by_field(rates: Rates) -> optax.GradientTransformation:
-    """Multiplies every field of a Sites-shaped update by its own rate."""
+    """Multiplies every field of a Sites-shaped update by its own rate; other trees have none."""
 
-    def update(updates: Sites, params=None):
-        rate_of = dataclasses.asdict(rates)
-        return updates.replace(**{name: getattr(updates, name) * r for name, r in rate_of.items()})
+    rate_of = dataclasses.asdict(rates)
 
-    return optax.stateless(update)
+    def scaled(sites: Sites) -> Sites:
+        times = lambda field, rate: jax.tree.map(lambda leaf: leaf * rate, field)  # noqa: E731
+        return sites.replace(**{n: times(getattr(sites, n), rate) for n, rate in rate_of.items()})
+
+    return optax.stateless(lambda updates, params=None: _of_sites(scaled, updates))
+
+
+def _of_sites(function: Callable[[Sites], Sites], tree):
+    """Maps all Sites of a tree, fields of which may be masked; there must be nothing else in it."""
+
+    def one(node):
+        if not isinstance(node, Sites):
+            raise TypeError(
+                f"expected Sites alone for adam, which has a rate for each field, got an array of "
+                f"shape {jnp.shape(node)}; give it another optimizer, by optax.partition"
+            )
+        return function(node)
+
+    return jax.tree.map(one, tree, is_leaf=lambda node: isinstance(node, Sites))

@@ -17,6 +17,7 @@ from sad_jax.model.sites import Sites, park
 from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
 from sad_jax.optimize.least_squares import Target
+from sad_jax.optimize.rows import keep_rows, renew_rows
 from sad_jax.optimize.state import State
 
 THIN_SHARE = 0.25  # of the sites, that one round of ``thin`` takes out at most
@@ -35,8 +36,8 @@ def edit(
       splits: how many to split, at most as many as there are free slots.
 
     Returns:
-      The state; the optimiser's rows of the sites that were split, and of their children, are zero.
-      Those of removed sites stay as they are until their slots are taken.
+      The state; the optimiser's rows of the sites that were split, and of their children, are
+      those with which it starts. See ``rows.py``, also for removed sites.
     """
     sites = jax.device_get(state.sites)
     alive = sites.alive
@@ -46,10 +47,8 @@ def edit(
     parents = density.worst(stats, alive, min(splits, len(free)))
     sites = park(sites, gone)
     sites, changed = density.split(sites, stats, wanted, parents, free[: len(parents)])
-    return state.replace(
-        sites=_put_where(sites, state.sites),
-        optimizer=clear_rows(state.optimizer, changed, len(alive)),
-    )
+    optimizer = renew_rows(state.rows, state.optimizer, sites, new=changed, gone=gone)
+    return state.replace(sites=_put_where(sites, state.sites), optimizer=optimizer)
 
 
 def change_sites(
@@ -98,7 +97,7 @@ def keep_slots(state: State, slots: int) -> State:
     return state.replace(
         sites=jax.tree.map(lambda leaf: leaf[kept], state.sites),
         lists=state.lists.replace(ids=ids, num_sites=len(kept), transposed=None),
-        optimizer=keep_rows(state.optimizer, kept, len(alive)),
+        optimizer=keep_rows(state.rows, state.optimizer, len(alive), kept),
     )
 
 
@@ -125,34 +124,6 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
     return state.replace(
         lists=find_candidates(sites, canvas, implementation=implementation, near=near)
     )
-
-
-def clear_rows(optimizer_state, ids: np.ndarray, capacity: int):
-    """Zeros the rows ``ids`` of everything in the optimiser's state that has a row a site."""
-    cleared = np.zeros(capacity, bool)
-    cleared[ids] = True
-    return _clear(optimizer_state, jax.device_put(cleared))
-
-
-@jax.jit
-def _clear(optimizer_state, cleared: jax.Array):
-    """The state with zeros in the rows where ``cleared`` bool[N] holds; it stays on the device."""
-
-    def clear(leaf):
-        if leaf.ndim == 0 or leaf.shape[0] != len(cleared):
-            return leaf
-        return jnp.where(cleared.reshape(-1, *[1] * (leaf.ndim - 1)), 0, leaf)
-
-    return jax.tree.map(clear, optimizer_state)
-
-
-def keep_rows(optimizer_state, ids: np.ndarray, capacity: int):
-    """Keeps only the rows ``ids`` of everything in the optimiser's state that has a row a site."""
-
-    def keep(leaf):
-        return leaf if leaf.ndim == 0 or leaf.shape[0] != capacity else leaf[ids]
-
-    return jax.tree.map(keep, optimizer_state)
 
 
 def _put_where(sites: Sites, old: Sites) -> Sites:

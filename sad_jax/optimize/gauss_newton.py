@@ -26,7 +26,9 @@ drawing; for 1/2 |A c - y|^2 it is (AJ)'(AJ). A step solves
 
 by a few conjugate gradients from zero, preconditioned with h times the block diagonal of
 J'J + damping D. J, J' and H are applied, never formed: by ``jvp``, its transpose, and the ``jvp``
-of the loss's gradient.
+of the loss's gradient. Where the user draws, J' is the ``vjp`` of that drawing and J its transpose,
+as a drawing by hand-written derivatives has no ``jvp``. D and the blocks are then those of the
+plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g.
 
 All steps are capped, a field by a trust region, and no border may become so sharp that sums over
 its pixels lose their digits.
@@ -35,6 +37,7 @@ its pixels lose their digits.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -127,8 +130,14 @@ def gauss_newton(
       iterations: of conjugate gradients, each about as dear as a gradient.
 
     Returns:
-      An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates) and
-      ``loss`` (picture float[H, W, C] -> float[]). Its state is the number of steps done.
+      An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates),
+      ``loss`` (picture float[H, W, C] -> float[]), ``draw`` ((sites, lists) -> picture; None for
+      the plain one) and ``sites`` (if the params are these without parked radii). Its state is the
+      number of steps done.
+
+    Raises:
+      NotImplementedError: by ``update``, sites of which some fields are masked, or a ``draw`` by
+        kernels.
 
     Example:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
@@ -142,24 +151,48 @@ def gauss_newton(
     """
 
     def update(
-        gradient: Sites, steps: jax.Array, sites: Sites, *, lists: Candidates, loss, **unused
+        gradient: Sites,
+        steps: jax.Array,
+        params: Sites,
+        *,
+        sites: Sites | None = None,
+        lists: Candidates,
+        loss: Callable,
+        draw: Callable | None = None,
+        **unused,
     ) -> tuple[Sites, jax.Array]:
+        if not isinstance(params, Sites) or len(jax.tree.leaves(params)) != len(vars(params)):
+            raise NotImplementedError(
+                "expected Sites with all their fields for gauss_newton, got other or masked params"
+            )
+        sites = params if sites is None else sites
         now = damping(steps) if callable(damping) else damping
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
 
-        def draw(tangent: jax.Array) -> jax.Array:
-            moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
-            return xla.render(lists.grid, moved, lists.ids)
+        def moved(tangent: jax.Array) -> Sites:
+            return jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
 
-        picture, push = jax.linearize(draw, origin)
-        pull = jax.linear_transpose(push, origin)
+        def plain(tangent: jax.Array) -> jax.Array:
+            return xla.render(lists.grid, moved(tangent), lists.ids)
+
+        if draw is None:
+            picture, push = jax.linearize(plain, origin)
+            pull = jax.linear_transpose(push, origin)
+        else:
+            picture, push, pull = linearize_by_reverse(lambda t: draw(moved(t), lists), origin)
         slope, bend = jax.linearize(jax.grad(loss), picture)
         height = jnp.vdot(slope, bend(slope)) / jnp.maximum(jnp.vdot(slope, slope), TINY)
         height = jnp.maximum(height, TINY)
 
-        target = make_target(lists.grid, picture)
+        shown = picture if draw is None else jnp.zeros((*lists.canvas.shape, sites.channels))
+        target = make_target(lists.grid, shown.astype(sites.color.dtype))
         _, _, sums = gradient_and_curvature(sites, lists, target)
         curvature = curvature_in_tangents(sites, lists.grid.size, sums)
+        if draw is not None:
+            along = pull(slope)[0] / (curvature.diagonal + FLOOR)
+            by_plain = jax.jvp(plain, (origin,), (along,))[1]
+            ratio = _squared(push(along)) / jnp.maximum(_squared(by_plain), TINY)
+            height = jnp.maximum(height * ratio, TINY)
         added = now * curvature.diagonal + FLOOR
         step = conjugate_gradients(
             lambda p: pull(bend(push(p)))[0] / height + added * p,
@@ -172,6 +205,27 @@ def gauss_newton(
         return updates.replace(log_tau=jnp.minimum(updates.log_tau, room)), steps + 1
 
     return optax.GradientTransformationExtraArgs(lambda sites: jnp.int32(0), update)
+
+
+def linearize_by_reverse(
+    function: Callable, origin: jax.Array
+) -> tuple[jax.Array, Callable, Callable]:
+    """Value, ``push`` and ``pull``, as of ``jax.linearize`` and ``jax.linear_transpose``.
+
+    By the reverse mode and its transpose, for functions that have no forward mode.
+    """
+    value, pull = jax.vjp(function, origin)
+
+    def push(tangent: jax.Array) -> jax.Array:
+        try:
+            return jax.linear_transpose(pull, value)((tangent,))[0]
+        except (NotImplementedError, AssertionError) as error:  # of Pallas
+            raise NotImplementedError(
+                'expected a draw by implementation="xla" for gauss_newton, got one whose gradient '
+                "JAX cannot transpose"
+            ) from error
+
+    return value, push, pull
 
 
 def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curvature:
@@ -206,6 +260,10 @@ def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> ja
 def solve_diagonal(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     """(diag curvature + diag added)^-1 right; all [6 + C, N]."""
     return right / (curvature.diagonal + added)
+
+
+def _squared(vector: jax.Array) -> jax.Array:
+    return jnp.vdot(vector, vector)
 
 
 def _gram(vectors: jax.Array) -> jax.Array:

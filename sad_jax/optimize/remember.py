@@ -7,6 +7,7 @@ and is forgotten when one of them goes.
 
 from __future__ import annotations
 
+import inspect
 import types
 import weakref
 from collections.abc import Callable
@@ -52,8 +53,14 @@ class _StandIn:
         self.owner = weakref.ref(owner)
         self.identity = (id(owner), id(self.method))
 
-    def __call__(self, *args, **keywords):
+    @property
+    def function(self) -> Callable:
         owner: Any = self.owner()
-        if self.method is None:
-            return owner(*args, **keywords)
-        return self.method(owner, *args, **keywords)
+        return owner if self.method is None else types.MethodType(self.method, owner)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.function)
+
+    def __call__(self, *args, **keywords):
+        return self.function(*args, **keywords)

@@ -17,6 +17,7 @@ from sad_jax.draw.passes import draw
 from sad_jax.lists.candidates import Candidates
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.sites import Sites
+from sad_jax.optimize.rows import Rows
 from sad_jax.storage.pictures import as_rgb
 
 
@@ -31,6 +32,10 @@ class State(flax.struct.PyTreeNode):
       value: float[], before the last step: the loss; in a fit the weighted mean squared error,
         whatever its loss. NaN before the first step.
       key: the random key of the steps to come, where they are random; else None.
+      params: the unknowns beside the sites, any pytree; None if there are none.
+      params_optimizer: their optax state.
+      rows: which leaves of ``optimizer`` have a row a site, see ``rows.py`` (static); None if
+        unknown, and then the sites cannot be edited.
     """
 
     sites: Sites
@@ -39,6 +44,9 @@ class State(flax.struct.PyTreeNode):
     step: jax.Array
     value: jax.Array = flax.struct.field(default_factory=lambda: jnp.float32(jnp.nan))
     key: jax.Array | None = None
+    params: Any = None
+    params_optimizer: optax.OptState = None
+    rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None, repr=False)
 
     @property
     def alive(self) -> jax.Array:

@@ -175,6 +175,11 @@ def test_without_a_state_to_resume_the_fit_begins_afresh(first, photo, tmp_path)
     assert result.data == first[0].data
 
 
+def test_resuming_needs_the_name_of_a_checkpoint(photo):
+    with pytest.raises(ValueError, match="expected a checkpoint to resume, got none"):
+        sad.fit(photo, CONFIG, key=KEY, resume=True)
+
+
 @pytest.mark.parametrize("change", ["image", "config", "mask"])
 def test_a_checkpoint_of_another_fit_is_refused(photo, tmp_path, change):
     path = tmp_path / "state"

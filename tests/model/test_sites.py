@@ -1,9 +1,13 @@
 """Sites: ranges, slots, order along the curve."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
+import pytest
 
-from sad_jax.model.sites import PARKED_RADIUS, clamp, pad, park
+import sad_jax as sad
+from sad_jax.model.sites import PARKED_RADIUS, clamp, pad, park, unparked
 
 
 def test_clamp_puts_every_field_into_its_range(make_sites):
@@ -40,3 +44,34 @@ def test_padded_sites_keep_their_picture(make_sites):
     assert np.asarray(padded.alive).tolist() == [True] * 5 + [False] * 4
     for a, b in zip(jax.tree.leaves(padded), jax.tree.leaves(sites), strict=True):
         np.testing.assert_array_equal(a[:5], b)
+
+
+def test_optimisers_see_no_parked_radius(make_sites):
+    sites = make_sites(5)
+    seen = unparked(pad(sites, 9))
+    np.testing.assert_array_equal(seen.radius, [*sites.radius, 0, 0, 0, 0])
+    np.testing.assert_array_equal(seen.position[:5], sites.position)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+@pytest.mark.parametrize("field", ["radius", "color"])
+def test_numbers_below_32_bits_are_refused_wherever_sites_come_in(make_sites, dtype, field):
+    sites, lists = make_sites(5), sad.Candidates(jnp.zeros((6, 9, 5)), 0, sad.Canvas((6, 9)), 5)
+    sites = sites.replace(**{field: jnp.asarray(getattr(sites, field), dtype)})
+    key = jax.random.key(0)
+    for use in (
+        lambda: sad.render(sites, lists),
+        lambda: sad.query(sites, lists, jnp.zeros((1, 2))),
+        lambda: sad.owners(sites, (6, 9)),
+        lambda: sad.resample(sites, lists, (3, 3)),
+        lambda: sad.find_candidates(sites, (6, 9)),
+        lambda: sad.seed_candidates(sites, (6, 9), key=key),
+        lambda: sad.propagate(sites, lists, key=key),
+        lambda: sad.make_state(sites, (6, 9), optax.sgd(0.1)),
+        lambda: sad.minimize(jnp.mean, sites, (6, 9)),
+        lambda: sad.encode(sites, (6, 9)),
+        lambda: sad.sharding.find_candidates(sites, (6, 9), mesh=sad.sharding.make_mesh()),
+    ):
+        name = jnp.dtype(dtype).name
+        with pytest.raises(ValueError, match=rf"expected sites.{field} in float32 .*, got {name}"):
+            use()

@@ -8,25 +8,8 @@ import pytest
 import sad_jax as sad
 from sad_jax.model.sites import park
 from sad_jax.optimize import edits
-from sad_jax.optimize.adam import paper_optimizer
 
 SHAPE = (9, 14)
-
-
-def test_cleared_rows_are_zero_and_all_else_stays(make_sites):
-    sites = make_sites(6)
-    optimizer = paper_optimizer()
-    arguments = {"neighbours": np.zeros((6, 2), np.int32), "progress": 0.5}
-    _, state = optimizer.update(sites, optimizer.init(sites), sites, **arguments)
-    cleared = edits.clear_rows(state, np.asarray([0, 3]), 6)
-    assert jax.tree.structure(cleared) == jax.tree.structure(state)
-    keep = np.asarray([1, 2, 4, 5])
-    for new, old in zip(jax.tree.leaves(cleared), jax.tree.leaves(state), strict=True):
-        if np.ndim(old) == 0:
-            assert new == old  # the bias correction keeps the global count
-        else:
-            assert not np.any(np.asarray(new)[[0, 3]])
-            np.testing.assert_array_equal(new[keep], old[keep])
 
 
 @pytest.fixture

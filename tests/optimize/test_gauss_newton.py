@@ -278,6 +278,26 @@ def test_a_step_does_not_depend_on_the_losses_unit(make_sites):
 
 
 @pytest.mark.slow
+def test_a_step_goes_through_the_users_drawing(make_sites):
+    """Frames of the negative, of another scale, are the same problem: the step is the same."""
+    sites = jax.tree.map(jnp.asarray, make_sites(9, shape=LOSS_SHAPE))
+    sites = sites.replace(log_tau=jnp.minimum(sites.log_tau, 5))
+    lists, optimizer = sad.find_candidates(sites, LOSS_SHAPE), sad.gauss_newton()
+    goal = np.random.default_rng(1).uniform(size=(*LOSS_SHAPE, 3)).astype(np.float32)
+    update = lambda loss, draw: jax.jit(  # noqa: E731
+        lambda s: optimizer.update(s, jnp.int32(0), s, lists=lists, loss=loss, draw=draw)[0]
+    )
+    plain = update(lambda image: jnp.mean((image - goal) ** 2), None)(sites)
+    frames = lambda s, lists: jnp.stack([50 * (1 - sad.render(s, lists))] * 2)  # noqa: E731
+    drawn = update(lambda image: jnp.mean((1 - image / 50 - goal) ** 2), frames)(sites)
+    for found, expected in zip(*map(jax.tree.leaves, (drawn, plain)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+    kernels = partial(sad.render, implementation="pallas_interpret")
+    with pytest.raises(NotImplementedError, match='expected a draw by implementation="xla"'):
+        update(lambda image: jnp.mean(image**2), kernels)(sites)
+
+
+@pytest.mark.slow
 def test_fifteen_steps_do_more_than_thirty_of_adam(make_sites):
     """Deconvolution of a step edge with a total variation that is convex from above."""
     goal = np.where(np.arange(16)[:, None, None] > np.arange(24)[None, :, None] / 2, 0.8, 0.2)

@@ -1,6 +1,7 @@
 """The user's own loss: steps against plain gradients, edits against the squared error's."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -277,3 +278,189 @@ def test_budgets_that_do_not_fit_are_refused(make_sites):
         sad.make_state(sites, SHAPE, sad.adam(), capacity=11)
     with pytest.raises(ValueError, match=r"expected num_sites of at least the 12 .*, got 3"):
         sad.minimize(jnp.sum, sites, SHAPE, num_sites=3)
+
+
+PARAMS = {"gain": 0.8, "bias": np.full((1, 1, 3), 0.1, np.float32)}
+
+
+def seen_through(image: jax.Array, params, target: jax.Array) -> jax.Array:
+    """A loss with unknowns beside the sites: what a camera does to the picture."""
+    return jnp.mean((params["gain"] * image + params["bias"] - target) ** 2)
+
+
+def known(image: jax.Array, target: jax.Array) -> jax.Array:
+    """The same, of params that are no unknowns."""
+    return seen_through(image, PARAMS, target)
+
+
+def with_params(make_sites, optimizer, **options) -> sad.State:
+    options = {"params": PARAMS, "params_optimizer": optax.sgd(0.5), **options}
+    return sad.make_state(make_sites(12, shape=SHAPE), SHAPE, optimizer, capacity=20, **options)
+
+
+def test_a_step_moves_sites_and_params_by_their_own_gradients(make_sites, target):
+    optimizer, other = optax.sgd(0.3), optax.sgd(0.5, momentum=0.9)
+    state = with_params(make_sites, optimizer, params_optimizer=other)
+    step = sad.make_step(seen_through, optimizer, params_optimizer=other)
+    moved, value = step(state, target)
+    image = np.asarray(sad.render(state.sites, state.lists), np.float64)
+    error = 0.8 * image + 0.1 - target
+    np.testing.assert_allclose(value, np.mean(error**2), rtol=1e-5)
+    slope = {"gain": 2 * np.mean(error * image), "bias": 2 * error.sum((0, 1)) / error.size}
+    for name, leaf in moved.params.items():
+        expected = np.asarray(PARAMS[name]) - 0.5 * slope[name]
+        np.testing.assert_allclose(leaf, expected, rtol=1e-5)
+        np.testing.assert_allclose(
+            moved.params_optimizer[0].trace[name], slope[name].reshape(leaf.shape), rtol=1e-4
+        )
+    alone, _ = sad.make_step(known, optimizer)(make_state(make_sites, optimizer), target)
+    for found, expected in zip(*map(jax.tree.leaves, (moved.sites, alone.sites)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    kind = lambda leaf: (leaf.shape, leaf.dtype, leaf.weak_type)  # noqa: E731
+    after = jax.eval_shape(step, state, target)[0]  # it can be scanned
+    assert jax.tree.map(kind, after) == jax.tree.map(kind, jax.eval_shape(lambda: state))
+
+
+def test_edits_take_the_params(make_sites, target):
+    """As of a loss that knows them."""
+    state = with_params(make_sites, sad.adam())
+    alone = make_state(make_sites, sad.adam())
+    for edit in (sad.densify, sad.prune):
+        found, expected = edit(state, seen_through, 3, target), edit(alone, known, 3, target)
+        assert found.params is state.params
+        for a, b in zip(*map(jax.tree.leaves, (found.sites, expected.sites)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_params_that_do_not_fit_are_refused(make_sites, target):
+    make = functools.partial(with_params, make_sites, sad.adam())
+    with pytest.raises(ValueError, match="expected params_optimizer beside params, got none"):
+        make(params_optimizer=None)
+    with pytest.raises(ValueError, match="expected params beside params_optimizer, got none"):
+        make(params=None)
+    with pytest.raises(ValueError, match="expected params of floating-point numbers, got int32"):
+        make(params={"shift": np.int32(3)})
+    with pytest.raises(ValueError, match="expected params_optimizer beside params, got none"):
+        sad.make_step(seen_through, sad.adam())(make(), target)
+    step = sad.make_step(squared, sad.adam(), params_optimizer=optax.sgd(0.1))
+    with pytest.raises(ValueError, match="expected params beside params_optimizer, got none"):
+        step(make_state(make_sites, sad.adam()), target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", [sad.adam(4.0), sad.gauss_newton()], ids=["adam", "newton"])
+def test_minimize_finds_params_beside_the_sites(make_sites, target, optimizer):
+    """A second view of the picture, dimmed by an unknown gain; the number of sites grows."""
+
+    def loss(image, params, first, second):
+        return squared(image, first) + squared(params["gain"] * image, second)
+
+    smooth = jnp.asarray(
+        np.linspace(0, 1, SHAPE[1], dtype=np.float32)[:, None] * np.ones((9, 1, 3))
+    )
+    state = sad.minimize(
+        loss,
+        make_sites(10, shape=SHAPE),
+        SHAPE,
+        smooth,
+        0.4 * smooth,
+        steps=60,
+        num_sites=20,
+        optimizer=optimizer,
+        params={"gain": 1.0},
+        params_optimizer=optax.adam(0.05),
+    )
+    assert state.num_sites == 20
+    assert state.value < 5e-3
+    np.testing.assert_allclose(state.params["gain"], 0.4, atol=0.03)
+
+
+DRAWINGS = {
+    "inverted": lambda sites, lists: 1 - sad.render(sites, lists),
+    "frames": lambda sites, lists: jnp.stack([sad.render(sites, lists)] * 2),
+    "moved": lambda s, lists: sad.render(s.replace(position=s.position + 0.5), lists),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_edits_refuse_a_drawing_that_shows_something_else(make_sites, target, name):
+    """Also where it looks the same: all sites are gray."""
+    state = make_state(make_sites, sad.adam())
+    gray = state.replace(sites=state.sites.replace(color=jnp.full((20, 3), 0.5)))
+    said = r"expected a draw that shows the picture of sad.render for {}, got another one; let the"
+    for edit in (sad.densify, sad.prune):
+        with pytest.raises(ValueError, match=said.format(edit.__name__)):
+            edit(gray, squared, 2, target, draw=DRAWINGS[name])
+
+
+def test_edits_take_another_drawing_of_the_same_picture(make_sites, target):
+    state = make_state(make_sites, sad.adam())
+    expected = sad.prune(state, squared, 3, target)
+    by_name = lambda sites, lists: sad.render(sites, lists, implementation="xla")  # noqa: E731
+    for draw in (by_name, functools.partial(sad.render, implementation="xla_vjp")):
+        found = sad.prune(state, squared, 3, target, draw=draw)
+        np.testing.assert_array_equal(found.sites.radius, expected.sites.radius)
+
+
+@pytest.mark.slow
+def test_minimize_through_a_drawing_reaches_what_it_should(make_sites, target):
+    """The negative of the sites' picture: the objective is that of the negative target."""
+    sites, options = make_sites(20, shape=SHAPE), {"steps": 30, "optimizer": sad.adam(4.0)}
+    with pytest.raises(ValueError, match=r"expected a draw .* for a growing number of sites"):
+        sad.minimize(squared, sites, SHAPE, target, num_sites=21, draw=DRAWINGS["inverted"])
+    state = sad.minimize(squared, sites, SHAPE, target, draw=DRAWINGS["inverted"], **options)
+    other = sad.minimize(lambda image: squared(1 - image, target), sites, SHAPE, **options)
+    assert state.value < 0.6 * squared(1 - sad.render(sites, SHAPE), target)
+    assert state.value < 1.2 * other.value
+
+
+@pytest.mark.slow
+def test_numbers_that_are_not_finite_end_the_loop(make_sites):
+    """With the step's number, and with the state of least loss."""
+    sites, values = make_sites(12, shape=SHAPE), []
+    options = {"steps": 30, "optimizer": optax.sgd(20.0), "refresh_every": 99}
+
+    def loss(image):
+        return jnp.mean(image - 0.3 * jnp.log(image))
+
+    said = (
+        r"expected finite numbers, got a loss of \w+ in step (\d+) of 30; returned is the state of"
+    )
+    with pytest.warns(RuntimeWarning, match=said):
+        state = sad.minimize(
+            loss, sites, SHAPE, progress=lambda now: values.append(now.value), **options
+        )
+    assert np.isfinite(values).all()
+    assert int(state.step) == np.argmin(values) < 29
+    assert state.num_sites == 12
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.sites))
+    with pytest.raises(
+        ValueError, match="expected a finite loss of the sites given, got nan; mend"
+    ):
+        sad.minimize(lambda image: jnp.log(-1 - jnp.sum(image**2)), sites, SHAPE, **options)
+
+
+def test_loops_within_transformations_are_refused_in_a_line(make_sites, target):
+    sites = jax.tree.map(jnp.asarray, make_sites(12, shape=SHAPE))
+    state = make_state(make_sites, sad.adam())
+    many = jax.tree.map(lambda leaf: leaf[None], (sites, state))
+    loops = {
+        "minimize": lambda sites, _: sad.minimize(squared, sites, SHAPE, target),
+        "make_state": lambda sites, _: sad.make_state(sites, SHAPE, sad.adam()),
+        "densify": lambda _, state: sad.densify(state, squared, 1, target),
+        "prune": lambda _, state: sad.prune(state, squared, 1, target),
+    }
+    for name, loop in loops.items():
+        said = f"expected arrays, got tracers: {name} works on the host; call it outside jit, vmap"
+        for call, given in ((jax.jit(loop), (sites, state)), (jax.vmap(loop), many)):
+            with pytest.raises(TypeError, match=said):
+                call(*given)
+    with pytest.raises(TypeError, match="expected arrays, got tracers: minimize"):
+        jax.jit(lambda: sad.minimize(jnp.mean, sites, SHAPE))()
+
+
+def test_negative_counts_are_refused(make_sites, target):
+    state = make_state(make_sites, sad.adam())
+    for edit in (sad.densify, sad.prune):
+        with pytest.raises(ValueError, match="expected a count of at least 0 sites, got -3"):
+            edit(state, squared, -3, target)
