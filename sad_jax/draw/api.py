@@ -55,15 +55,7 @@ def render(
     """
     lists = lists_for(sites, lists)
     backend = resolve(implementation, (sites, lists), k=lists.k, deterministic=deterministic)
-    try:
-        return passes.draw(backend, sites, lists)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            'expected implementation="xla" for forward mode (jvp, jacfwd), '
-            f"got {implementation!r}, which has a hand-written reverse pass"
-        ) from None
+    return passes.draw(backend, sites, lists)
 
 
 def query(
