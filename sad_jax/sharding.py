@@ -113,7 +113,6 @@ def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.A
         mesh=mesh,
         in_specs=PartitionSpec(),
         out_specs=_along(mesh, axis),
-        check_vma=False,  # loops begin with what all devices share and go on with what is theirs
     )
     def bands(sites):
         moved = _moved(sites, band, mesh, axis)
@@ -131,13 +130,7 @@ def _render(backend: Backend, mesh: Mesh, sites: Sites, lists: Candidates) -> ja
     ids = jnp.pad(lists.ids, [(0, missing if i == axis else 0) for i in range(3)])
     along = _along(mesh, axis)
 
-    @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(PartitionSpec(), along),
-        out_specs=along,
-        check_vma=False,
-    )
+    @partial(jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), along), out_specs=along)
     def bands(sites, ids):
         return draw(backend, _moved(sites, band, mesh, axis), new_lists(ids, band, sites))
 

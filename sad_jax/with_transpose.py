@@ -57,7 +57,7 @@ def _shape(*operands, push, **_):
 
 def _derivative(operands, tangents, *, push, pull, count):
     """Only where ``known`` changes, too, the transpose is left to JAX."""
-    shared = dict(push=push, pull=pull, count=count)
+    shared = {"push": push, "pull": pull, "count": count}
     if all(type(tangent) is ad.Zero for tangent in tangents[:count]):
         change = map(ad.instantiate_zeros, tangents[count:])
         here = linear_p.bind(*operands, **shared)
@@ -74,10 +74,13 @@ def _transpose(cotangent, *operands, push, pull, count):
 def _batched(operands, axes, *, push, pull, count):
     """Each change has a row of the batch, so that each has a cotangent of its own."""
     size = next(a.shape[i] for a, i in zip(operands, axes, strict=True) if i is not None)
-    known, change = operands[:count], [
-        jnp.broadcast_to(a, (size, *a.shape)) if i is None else jnp.moveaxis(a, i, 0)
-        for a, i in zip(operands[count:], axes[count:], strict=True)
-    ]
+    known, change = (
+        operands[:count],
+        [
+            jnp.broadcast_to(a, (size, *a.shape)) if i is None else jnp.moveaxis(a, i, 0)
+            for a, i in zip(operands[count:], axes[count:], strict=True)
+        ],
+    )
     batched = linear_p.bind(
         *known,
         *change,

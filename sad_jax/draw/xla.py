@@ -17,6 +17,7 @@ from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, Rows
 from sad_jax.model.sites import Sites
+from sad_jax.varying import alongside
 
 
 def site_table(sites: Sites, size: int) -> jax.Array:
@@ -80,7 +81,7 @@ def sum_slots(
         return scatter(sums, ids, total), None
 
     blocks = (ids, grid.corners(), *inputs)
-    none = jnp.zeros((entries, table.shape[1]), table.dtype)
+    none = alongside(jnp.zeros((entries, table.shape[1]), table.dtype), table, *blocks)
     half = grid.blocks // 2  # two partial sums: another order would change the last bits of files
     sums = jax.lax.scan(step, none, jax.tree.map(lambda b: b[half:], blocks))[0]
     if half:

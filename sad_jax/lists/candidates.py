@@ -9,6 +9,7 @@ from jaxtyping import Array, Int
 
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
+from sad_jax.varying import alongside
 
 Transposed = tuple[jax.Array, jax.Array]
 
@@ -50,7 +51,7 @@ class Candidates(flax.struct.PyTreeNode):
 
 def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:
     """Candidates of these sites on this canvas."""
-    return Candidates(ids, jnp.int32(passes), canvas, sites.num_sites)
+    return Candidates(ids, alongside(jnp.int32(passes), ids), canvas, sites.num_sites)
 
 
 def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:

@@ -21,6 +21,7 @@ from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites, hilbert_index
+from sad_jax.varying import alongside
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
 HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
@@ -65,7 +66,7 @@ def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
     k = min(canvas.k, n)
     first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n, jnp.int32)
     spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
-    lists = new_lists((first + spread) % n, canvas, sites)
+    lists = new_lists(alongside((first + spread) % n, sites), canvas, sites)
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: offer_at_home(sites, lists), lists)
 
 

@@ -143,14 +143,18 @@ class Grid(NamedTuple):
         padded = jnp.pad(
             image, [(0, self.rows * n - height), (0, self.columns * n - width), (0, 0)]
         )
-        tiles = padded.reshape(self.rows, n, self.columns, n, channels).swapaxes(1, 2)
-        return self.split(tiles.reshape(self.rows * self.columns, n * n, channels))
+        tiles = padded.reshape(self.rows, n, *padded.shape[1:])  # one axis at a time: what JAX
+        tiles = tiles.reshape(*tiles.shape[:2], self.columns, n, channels)  # knows how to shard
+        tiles = tiles.swapaxes(1, 2).reshape(self.rows * self.columns, n, n, channels)
+        return self.split(tiles.reshape(-1, n * n, channels))
 
     def join_image(self, blocks: jax.Array) -> jax.Array:
         """[blocks, cell * cell, C, lanes] -> [H, W, C]."""
         n, channels = self.cell, blocks.shape[2]
-        tiles = self.join(blocks).reshape(self.rows, self.columns, n, n, channels)
-        image = tiles.swapaxes(1, 2).reshape(self.rows * n, self.columns * n, channels)
+        tiles = self.join(blocks).reshape(-1, n, n, channels)  # one axis at a time, as above
+        tiles = tiles.reshape(self.rows, self.columns, n, n, channels).swapaxes(1, 2)
+        image = tiles.reshape(self.rows * n, self.columns, n, channels)
+        image = image.reshape(self.rows * n, self.columns * n, channels)
         return image[: self.height, : self.width]
 
     def corners(self) -> jax.Array:

@@ -54,6 +54,7 @@ from sad_jax.optimize.linear import (
     conjugate_gradients,
     minimize_in_plane,
 )
+from sad_jax.varying import alongside
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
@@ -146,6 +147,7 @@ def gauss_newton(
     ) -> tuple[Sites, jax.Array]:
         now = damping(steps) if callable(damping) else damping
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
+        origin = alongside(origin, sites, lists)
 
         def draw(tangent: jax.Array) -> jax.Array:
             moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
