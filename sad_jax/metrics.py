@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
 
 
+@jax.jit
 def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
     """PSNR = -10 log10(MSE) for values in [0, 1].
 
@@ -52,7 +53,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """
     a, b = as_pair(a, b)
     mse = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return float(mse_to_psnr(mse))
+    return float(mse_to_psnr(jax.device_put(mse)))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -73,7 +74,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     a, b = as_pair(a, b)
     if min(a.shape[:2]) < SSIM_WINDOW:
         return math.nan
-    return float(_dm_pix_ssim(a, b))
+    return float(_dm_pix_ssim(*jax.device_put((a, b))))
 
 
 @jax.jit

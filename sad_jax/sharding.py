@@ -74,8 +74,7 @@ def find_candidates(
     """
     canvas = Canvas.of(canvas, k=k, cell=cell)
     backend = _backend(None, mesh, sites, canvas.k)
-    ids = _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
-    return new_lists(ids, canvas, sites)
+    return _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
 
 
 def render(
@@ -105,7 +104,7 @@ def _backend(implementation: str | Backend | None, mesh: Mesh, sites: Sites, k: 
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.Array:
+def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> Candidates:
     band, axis = _band(canvas, mesh)
 
     @partial(
@@ -119,7 +118,7 @@ def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.A
         return exact.find_candidates(moved, band, implementation=backend).ids
 
     cells = (canvas.grid.rows, canvas.grid.columns)[axis]
-    return jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis)
+    return new_lists(jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis), canvas, sites)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from sad_jax.backend import Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import passes, xla
 from sad_jax.lists.candidates import Candidates, check_lists
 from sad_jax.lists.exact import find_candidates
@@ -85,13 +89,14 @@ def query(
       >>> sad.query(sites, (6, 9), jax.numpy.asarray([[0.5, 3.0], [2.0, 2.0]])).shape
       (2, 3)
     """
-    points = jnp.asarray(points)
+    points = points if isinstance(points, jax.Array) else jax.device_put(np.asarray(points))
     if points.ndim < 1 or points.shape[-1] != 2:
         raise ValueError(f"expected points [..., 2], got {points.shape}")
     return _query(sites, lists_for(sites, lists), points)
 
 
 @jax.jit
+@broadcasting
 def _query(sites: Sites, lists: Candidates, points: jax.Array) -> jax.Array:
     flat = points.reshape(-1, 2)
     table = xla.site_table(sites, lists.grid.size)
@@ -119,10 +124,15 @@ def resample(
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
       (12, 18, 3)
     """
-    lists = lists_for(sites, lists)
-    canvas, (height, width) = lists.canvas, new_shape
+    return _resample(sites, lists_for(sites, lists), Canvas.of(new_shape).shape)
+
+
+@partial(jax.jit, static_argnums=2)
+@broadcasting
+def _resample(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> jax.Array:
+    canvas, (height, width) = lists.canvas, shape
     x = (jnp.arange(width) + 0.5) * (canvas.width / width) - 0.5
-    row = lambda y: query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
+    row = lambda y: _query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
     return jax.lax.map(row, (jnp.arange(height) + 0.5) * (canvas.height / height) - 0.5)
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax.backend import Backend
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.draw.xla import site_table, split_ids
 from sad_jax.lists.candidates import Candidates
@@ -70,6 +71,7 @@ def _push(primals, change: Sites) -> jax.Array:
     return jax.jvp(draw, (sites,), (change,))[1]
 
 
+@broadcasting
 def _pull(backend: Backend, primals, cotangent: jax.Array) -> Sites:
     sites, lists = primals
     entries = formula.PHI + sites.channels
@@ -78,6 +80,7 @@ def _pull(backend: Backend, primals, cotangent: jax.Array) -> Sites:
     return site_gradient(sites, lists.grid.size, sums)
 
 
+@broadcasting
 def sum_over_pixels(
     backend: Backend,
     sites: Sites,
@@ -132,6 +135,7 @@ def sum_over_pixels(
     return backend.run(plain, kernel, table, blocks, lists.transposed, inputs)
 
 
+@broadcasting
 def blend_pictures(
     backend: Backend,
     sites: Sites,

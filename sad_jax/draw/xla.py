@@ -13,6 +13,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, Rows
@@ -49,6 +50,7 @@ def split_ids(grid: Grid, ids: jax.Array) -> jax.Array:
     return grid.split(ids.reshape(-1, ids.shape[-1]))
 
 
+@broadcasting
 def render(grid: Grid, sites: Sites, ids: jax.Array) -> jax.Array:
     """The picture, float[H, W, C], from sites and the ids [Hc, Wc, K] of their lists.
 
@@ -137,6 +139,7 @@ def scatter(sums: jax.Array, ids: jax.Array, slots: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
+@broadcasting
 def owners(grid: Grid, sites: Sites, ids: jax.Array) -> jax.Array:
     """int32[H, W]: of each pixel's list the site of largest weight."""
     table = site_table(sites, grid.size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from sad_jax.model.canvas import Canvas, Grid
@@ -51,7 +52,8 @@ class Candidates(flax.struct.PyTreeNode):
 
 def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:
     """Candidates of these sites on this canvas."""
-    return Candidates(ids, alongside(jnp.int32(passes), ids), canvas, sites.num_sites)
+    counted = alongside(jax.device_put(np.int32(passes)), ids)
+    return Candidates(ids, counted, canvas, sites.num_sites)
 
 
 def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
@@ -60,8 +62,8 @@ def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
     It then runs the same program as a later one that knows earlier lists: one compilation.
     """
     grid = canvas.grid
-    ids = jnp.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, jnp.int32)
-    return new_lists(ids, canvas, sites)
+    ids = np.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, np.int32)
+    return new_lists(jax.device_put(ids), canvas, sites)
 
 
 def check_lists(sites: Sites, lists: Candidates) -> None:

@@ -12,10 +12,11 @@ from functools import partial
 import jax
 
 from sad_jax.backend import Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
-from sad_jax.model.canvas import Canvas, Grid
+from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 
 
@@ -66,16 +67,15 @@ def find_candidates(
             f"got {near.ids.shape} and {near.num_sites} sites"
         )
     backend = resolve(implementation, (sites, near), k=k)
-    ids = _search(backend, canvas.grid, k, sites, None if near is None else near.ids)
-    return new_lists(ids, canvas, sites)
+    return _search(backend, canvas, sites, None if near is None else near.ids)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(
-    backend: Backend, grid: Grid, k: int, sites: Sites, near: jax.Array | None
-) -> jax.Array:
-    """int32[Hc, Wc, K], by culling, or by the kernel, which needs no earlier lists."""
-    return backend.run(
+@partial(jax.jit, static_argnums=(0, 1))
+@broadcasting
+def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
+    """The lists, by culling, or by the kernel, which needs no earlier lists."""
+    grid, k = canvas.grid, min(canvas.k, sites.num_sites)
+    ids = backend.run(
         partial(search_by_culling, grid, k),
         lambda kernels, launch, sites, _: search_by_groups(
             grid, k, kernels.search_lists, launch, sites
@@ -83,3 +83,4 @@ def _search(
         sites,
         near,
     )
+    return new_lists(ids, canvas, sites)

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from sad_jax.backend import XLA, Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas, Grid
@@ -61,6 +62,7 @@ def seed_candidates(
 
 
 @partial(jax.jit, static_argnums=0)
+@broadcasting
 def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
     grid, n = canvas.grid, sites.num_sites
     k = min(canvas.k, n)
@@ -71,6 +73,7 @@ def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
 
 
 @jax.jit
+@broadcasting
 def offer_at_home(sites: Sites, lists: Candidates) -> Candidates:
     """Offers to each cell one of the sites that stand in it and are missing from its list."""
     grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
@@ -121,6 +124,7 @@ def propagate(
 
 
 @partial(jax.jit, static_argnums=(0, 1))
+@broadcasting
 def _propagate(
     backend: Backend, shift: float, sites: Sites, lists: Candidates, key: jax.Array
 ) -> Candidates:
@@ -177,14 +181,16 @@ def flood_candidates(
     lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
     sites = jax.lax.stop_gradient(sites)
     for level in reversed(range(_levels(lists.grid))):
-        lists = _flood(sites, lists, jnp.int32(2**level))
-    lists = lists.replace(passes=jnp.int32(_levels(lists.grid)))  # the long jumps are done
+        lists = _flood(sites, lists, jax.device_put(np.int32(2**level)))
+    done = np.int32(_levels(lists.grid))  # the long jumps
+    lists = lists.replace(passes=alongside(jax.device_put(done), lists.ids))
     for step_key in step_keys:
         lists = _propagate(XLA, OFFICIAL_SHIFT, sites, lists, step_key)
     return lists
 
 
 @jax.jit
+@broadcasting
 def _flood(sites: Sites, lists: Candidates, jump: jax.Array) -> Candidates:
     def fresh(_, column, row):
         near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
@@ -246,6 +252,7 @@ def _merge_into(
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
 
 
+@broadcasting
 def merge(rows: Rows, ids: jax.Array, x: jax.Array, y: jax.Array, k: int) -> jax.Array:
     """The best K of ids int32[M, lanes], without repeats, by rising score, equal scores by id.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -47,7 +49,7 @@ class Sites(flax.struct.PyTreeNode):
     @property
     def alive(self) -> Bool[Array, " N"]:
         """Which rows hold a site of the picture; the others are free slots, see ``park``."""
-        return self.radius != PARKED_RADIUS
+        return is_alive(self.radius)
 
     def _repr_html_(self) -> str:
         """Number, channels, and of every field the least, middle and largest value."""
@@ -58,6 +60,12 @@ class Sites(flax.struct.PyTreeNode):
             values = np.asarray(getattr(self, name))[alive]
             rows.append((name, *(f"{v:.4g}" for v in np.percentile(values, (0, 50, 100)))))
         return f"<div>{head}{html.table(rows)}</div>"
+
+
+@jax.jit
+def is_alive(radius: jax.Array) -> jax.Array:
+    """Which radii are those of sites of the picture."""
+    return radius != PARKED_RADIUS
 
 
 def clamp(
@@ -77,8 +85,13 @@ def clamp(
       Sites with position in [0, W-1] x [0, H-1], radius in [1, 512], log_aniso in [-4, 4],
       log_tau in [-2, 12], color in its range and a unit direction.
     """
-    height, width = Canvas.of(canvas).shape
-    corner = jnp.asarray([width - 1, height - 1], sites.position.dtype)
+    return _clamp(sites, Canvas.of(canvas).shape, color_range)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
+    height, width = shape
+    corner = jnp.asarray([[width - 1, height - 1]], sites.position.dtype)
     return sites.replace(
         position=jnp.clip(sites.position, 0, corner),
         log_tau=jnp.clip(sites.log_tau, *LOG_TAU_RANGE),
@@ -125,9 +138,14 @@ def resize(
       8.0
     """
     old, new = Canvas.of(canvas), Canvas.of(new_canvas)
-    scale = jnp.asarray([new.width / old.width, new.height / old.height], sites.position.dtype)
     ratio = new.size / old.size if scale_radius else 1.0
-    return sites.replace(position=sites.position * scale, radius=sites.radius * ratio)
+    return _resize(sites, (new.width / old.width, new.height / old.height), ratio)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _resize(sites: Sites, scale: tuple[float, float], ratio: float) -> Sites:
+    scales = jnp.asarray([scale], sites.position.dtype)
+    return sites.replace(position=sites.position * scales, radius=sites.radius * ratio)
 
 
 def hilbert_index(position: Float[Array | np.ndarray, "N 2"], size: int) -> Int[Array, " N"]:
@@ -178,14 +196,16 @@ def park(sites: Sites, ids: np.ndarray) -> Sites:
     return sites.replace(radius=radius)
 
 
+@partial(jax.jit, static_argnums=1)
 def pad(sites: Sites, capacity: int) -> Sites:
     """The sites, and behind them free slots up to ``capacity`` in all."""
     n = sites.num_sites
     room = lambda a: [(0, capacity - n)] + [(0, 0)] * (a.ndim - 1)  # noqa: E731
     padded = jax.tree.map(lambda a: jnp.pad(a, room(a)), sites)
-    return jax.tree.map(jnp.asarray, park(padded, np.arange(n, capacity)))
+    return padded.replace(radius=padded.radius.at[n:].set(PARKED_RADIUS))
 
 
+@partial(jax.jit, static_argnums=1)
 def along_curve(sites: Sites, canvas: Canvas) -> Sites:
     """The sites in Hilbert order: neighbours in the file are neighbours in the picture."""
     order = jnp.argsort(hilbert_index(sites.position, canvas.size), stable=True)

@@ -43,9 +43,7 @@ def _slope(luma: jax.Array) -> jax.Array:
     return jnp.hypot(dx, dy) / 4
 
 
-def init_sites(
-    image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[Array, ""]
-) -> Sites:
+def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[Array, ""]) -> Sites:
     """The published start: sites where the picture has edges, with the colours under them.
 
     Positions follow the R2 low-discrepancy sequence, shifted at random; a place is taken where the

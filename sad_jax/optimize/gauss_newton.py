@@ -42,6 +42,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.score import site_rows
@@ -176,6 +177,7 @@ def gauss_newton(
     return optax.GradientTransformationExtraArgs(lambda sites: jnp.int32(0), update)
 
 
+@broadcasting
 def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curvature:
     """Maps the blocks from (phi, colour) to tangents.
 
@@ -190,6 +192,7 @@ def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curv
     )
 
 
+@broadcasting
 def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     """(curvature + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
     scale = jax.lax.rsqrt(curvature.diagonal[:GEOMETRY] + added[:GEOMETRY])  # to a unit diagonal
@@ -205,6 +208,7 @@ def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> ja
     return jnp.concatenate([geometry, color / color_diagonal])
 
 
+@broadcasting
 def solve_diagonal(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     """(diag curvature + diag added)^-1 right; all [6 + C, N]."""
     return right / (curvature.diagonal + added)

@@ -87,9 +87,9 @@ def make_state(
     return State(
         sites=padded,
         lists=find_candidates(padded, canvas),
-        optimizer=optimizer.init(padded),
-        step=jnp.int32(0),
-        value=jnp.asarray(jnp.nan, padded.color.dtype),
+        optimizer=jax.jit(optimizer.init)(padded),
+        step=jax.device_put(np.int32(0)),
+        value=jax.device_put(np.asarray(np.nan, padded.color.dtype)),
     )
 
 

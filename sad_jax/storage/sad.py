@@ -27,7 +27,7 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from sad_jax.model.canvas import Canvas
@@ -113,7 +113,7 @@ def decode(data: bytes) -> tuple[Sites, Canvas]:
     fields = _CODECS[header.codec](header, memoryview(data)[_START:])
     if not all(np.isfinite(field).all() for field in fields.values()):
         raise ValueError("expected finite values in the .sad file, got NaN or infinite ones")
-    return Sites(**{name: jnp.asarray(field) for name, field in fields.items()}), header.canvas
+    return Sites(**jax.device_put(fields)), header.canvas
 
 
 def read_header(data: bytes) -> Header:
