@@ -19,6 +19,8 @@ from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
 
+FAR = 1000  # times the longer side: no point is looked at from farther away
+
 
 def render(
     sites: Sites,
@@ -70,7 +72,8 @@ def query(
     """Colours at any points: random access, the same blend as ``render``.
 
     A point takes the list of the cell in which it lies (pixel (i, j) covers i +- 1/2, j +- 1/2);
-    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour.
+    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour. Any
+    distance will do, infinity too; a NaN gives NaN.
 
     Args:
       sites: N sites with C channels.
@@ -99,10 +102,22 @@ def query(
 @broadcasting
 def _query(sites: Sites, lists: Candidates, points: jax.Array) -> jax.Array:
     flat = points.reshape(-1, 2)
+    ids = lists.at(flat).T
+    flat = _nearer(flat, FAR * lists.canvas.size)
     table = xla.site_table(sites, lists.grid.size)
-    rows, colors = xla.split_table(formula.gather(table, lists.at(flat).T))
+    rows, colors = xla.split_table(formula.gather(table, ids))
     blended = xla.blend(formula.softmax_weights(rows, *flat.T), colors)
     return blended.T.reshape(*points.shape[:-1], -1)
+
+
+def _nearer(points: jax.Array, far: float) -> jax.Array:
+    """Points moved towards the origin to within ``far`` pixels, where float32 still tells sites
+    apart; the blend hardly changes beyond."""
+    if not jnp.issubdtype(points.dtype, jnp.floating):
+        points = points.astype(jnp.float32)
+    most = jnp.finfo(points.dtype).max
+    points = jnp.clip(points, -most, most)
+    return points * (far / jnp.maximum(jnp.max(abs(points), -1, keepdims=True), far))
 
 
 def resample(

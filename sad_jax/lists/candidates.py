@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Int
 
 from sad_jax.model.canvas import Canvas, Grid
@@ -48,6 +51,24 @@ class Candidates(flax.struct.PyTreeNode):
         """int32[M, K]: the lists of the cells in which points float[M, 2] lie, or the nearest."""
         column, row = self.grid.cell_of(points)
         return self.ids[row, column]
+
+
+def _to_bytes(static: tuple[Canvas, int]) -> bytes:
+    canvas, num_sites = static
+    return json.dumps([canvas.shape, canvas.k, canvas.cell, num_sites]).encode()
+
+
+def _from_bytes(data: bytes) -> tuple[Canvas, int]:
+    shape, k, cell, num_sites = json.loads(data)
+    return Canvas(shape, k=k, cell=cell), num_sites
+
+
+register_pytree_node_serialization(  # for ``jax.export``
+    Candidates,
+    serialized_name="sad_jax.Candidates",
+    serialize_auxdata=_to_bytes,
+    deserialize_auxdata=_from_bytes,
+)
 
 
 def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:

@@ -169,9 +169,12 @@ class Grid(NamedTuple):
 
     def cell_of(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Column and row int32[...] of the cells in which points float[..., 2] lie, or nearest."""
-        last = jnp.asarray([self.columns - 1, self.rows - 1])
-        cell = jnp.clip(jnp.floor((points + 0.5) / self.cell).astype(jnp.int32), 0, last)
-        return cell[..., 0], cell[..., 1]
+
+        def along(axis: int, count: int) -> jax.Array:
+            cell = jnp.floor((points[..., axis] + 0.5) / self.cell)
+            return jnp.clip(cell, 0, count - 1).astype(jnp.int32)
+
+        return along(0, self.columns), along(1, self.rows)
 
     @property
     def center(self) -> float:

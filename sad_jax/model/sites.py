@@ -8,6 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Bool, Float, Int
 
 from sad_jax import html
@@ -17,6 +18,13 @@ RADIUS_RANGE = (1.0, 512.0)  # pixels
 LOG_ANISO_RANGE = (-4.0, 4.0)
 LOG_TAU_RANGE = (-2.0, 12.0)
 PARKED_RADIUS = -1e12  # a site of this radius is never in a list: its score is huge everywhere
+LIMITS = {  # of magnitudes: within them no score and no distance overflows float32
+    "position": 1e9,
+    "log_tau": 40.0,
+    "radius": -PARKED_RADIUS,
+    "direction": 1e15,
+    "log_aniso": 40.0,
+}
 
 
 class Sites(flax.struct.PyTreeNode):
@@ -60,6 +68,14 @@ class Sites(flax.struct.PyTreeNode):
             values = np.asarray(getattr(self, name))[alive]
             rows.append((name, *(f"{v:.4g}" for v in np.percentile(values, (0, 50, 100)))))
         return f"<div>{head}{html.table(rows)}</div>"
+
+
+register_pytree_node_serialization(
+    Sites,
+    serialized_name="sad_jax.Sites",
+    serialize_auxdata=lambda _: b"",
+    deserialize_auxdata=lambda _: (),
+)
 
 
 @jax.jit
@@ -106,6 +122,8 @@ def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
 
 def unit(direction: jax.Array) -> jax.Array:
     """Scales vectors float[..., 2] to length one (a zero vector stays zero)."""
+    largest = jnp.max(abs(direction), -1, keepdims=True)
+    direction = jnp.where(largest > LIMITS["direction"], direction / largest, direction)
     squared = jnp.sum(direction * direction, -1, keepdims=True)
     return direction * jax.lax.rsqrt(jnp.where(squared > 1e-20, squared, 1))
 
@@ -187,6 +205,30 @@ def check_sites(sites: Sites) -> None:
         shape = jnp.shape(getattr(sites, name))
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
+
+
+def within_limits(sites: Sites) -> Sites:
+    """The sites with values that overflow nothing: those beyond ``LIMITS`` are put on them."""
+    clipped = ("position", "log_tau", "radius", "log_aniso")
+    fields = {name: getattr(sites, name) for name in clipped}
+    return sites.replace(**{n: jnp.clip(f, -LIMITS[n], LIMITS[n]) for n, f in fields.items()})
+
+
+def check_values(sites: Sites) -> None:
+    """Raises a ValueError unless all values, on the host, are finite and within ``LIMITS``."""
+    for name in sites.__dataclass_fields__:
+        values = abs(np.asarray(getattr(sites, name)))
+        largest, limit = float(values.max(initial=0)), LIMITS.get(name, np.inf)
+        if not np.isfinite(largest):
+            raise ValueError(f"expected finite sites, got NaN or infinite values of {name}")
+        if largest > limit:
+            raise ValueError(f"expected {name} of at most {limit:g} either way, got {largest:g}")
+
+
+def in_float32(sites: Sites) -> Sites:
+    """The sites in float32 on the host, as files hold them; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), jax.device_get(sites))
 
 
 def park(sites: Sites, ids: np.ndarray) -> Sites:
