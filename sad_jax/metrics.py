@@ -11,6 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sad_jax.model.picture import as_floats
+
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
 
 
@@ -86,7 +88,7 @@ def as_pair(
     a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    if a.shape != b.shape or a.ndim != 3 or not a.size:
+    a, b = as_floats(a).astype(np.float32), as_floats(b).astype(np.float32)
+    if a.shape != b.shape:
         raise ValueError(f"expected two pictures [H, W, C] alike, got {a.shape} and {b.shape}")
     return a, b

@@ -23,6 +23,7 @@ from sad_jax.backend import Backend, resolve
 from sad_jax.draw.passes import draw
 from sad_jax.lists import exact
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
 
@@ -72,6 +73,7 @@ def find_candidates(
       >>> sad.sharding.render(sites, lists, mesh=mesh).shape
       (6, 9, 3)
     """
+    check_sites(sites)
     canvas = Canvas.of(canvas, k=k, cell=cell)
     backend = _backend(None, mesh, sites, canvas.k)
     return _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
@@ -100,6 +102,8 @@ def render(
 
 
 def _backend(implementation: str | Backend | None, mesh: Mesh, sites: Sites, k: int) -> Backend:
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"expected a mesh (sad_jax.sharding.make_mesh), got {describe(mesh)}")
     return resolve(implementation, sites, k=k, platform=mesh.devices.flat[0].platform)
 
 

@@ -16,6 +16,7 @@ from sad_jax.draw import passes, xla
 from sad_jax.lists.candidates import Candidates, check_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model import score as formula
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
 
@@ -92,10 +93,10 @@ def query(
       >>> sad.query(sites, (6, 9), jax.numpy.asarray([[0.5, 3.0], [2.0, 2.0]])).shape
       (2, 3)
     """
-    points = points if isinstance(points, jax.Array) else jax.device_put(np.asarray(points))
-    if points.ndim < 1 or points.shape[-1] != 2:
-        raise ValueError(f"expected points [..., 2], got {points.shape}")
-    return _query(sites, lists_for(sites, lists), points)
+    points = points if isinstance(points, jax.Array) else np.asarray(points)
+    if points.ndim < 1 or points.shape[-1] != 2 or points.dtype.kind not in "fiu":
+        raise ValueError(f"expected points [..., 2], real numbers, got {describe(points)}")
+    return _query(sites, lists_for(sites, lists), jax.device_put(points))
 
 
 @jax.jit
@@ -174,7 +175,7 @@ def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Ar
 def lists_for(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Candidates:
     """The given lists, or the exact ones of a canvas; ValueError unless all fits together."""
     check_sites(sites)
-    if not isinstance(lists, Candidates):
+    if not isinstance(lists, Candidates):  # a canvas: its own check says what else it could be
         return find_candidates(sites, lists)
     check_lists(sites, lists)
     return lists

@@ -11,6 +11,7 @@ import numpy as np
 from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Int
 
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
 from sad_jax.varying import alongside
@@ -88,7 +89,14 @@ def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
 
 
 def check_lists(sites: Sites, lists: Candidates) -> None:
-    """Raises a ValueError unless the lists were made for as many sites."""
+    """Raises a ValueError unless they are lists of one picture, made for as many sites."""
+    if not isinstance(lists, Candidates):
+        raise ValueError(f"expected lists (Candidates), got {describe(lists)}")
+    if lists.ids.ndim != 3:
+        raise ValueError(
+            f"expected the lists of one picture, got a batch of shape {lists.ids.shape[:-3]}; "
+            "map over it by jax.vmap"
+        )
     if lists.num_sites != sites.num_sites:
         raise ValueError(
             f"expected lists made for the {sites.num_sites} sites given, "

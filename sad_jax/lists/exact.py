@@ -16,8 +16,9 @@ from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import Sites, check_sites
 
 
 def find_candidates(
@@ -57,8 +58,9 @@ def find_candidates(
       (3, 5, 4)
     """
     canvas = Canvas.of(canvas, k=k, cell=cell)
-    if sites.num_sites < 1:
-        raise ValueError("expected at least one site, got none")
+    check_sites(sites)
+    if not (near is None or isinstance(near, Candidates)):
+        raise ValueError(f"expected near, lists (Candidates) or None, got {describe(near)}")
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):

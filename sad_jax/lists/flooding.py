@@ -19,9 +19,10 @@ from sad_jax.backend import XLA, Backend, resolve
 from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
+from sad_jax.model.arguments import check_key, whole
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
-from sad_jax.model.sites import Sites, hilbert_index
+from sad_jax.model.sites import Sites, check_sites, hilbert_index
 from sad_jax.varying import alongside
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
@@ -58,7 +59,9 @@ def seed_candidates(
       >>> sad.seed_candidates(sites, (8, 8), key=jax.random.key(1), k=4).ids.shape
       (8, 8, 4)
     """
-    return _seed(Canvas.of(canvas, k=k, cell=cell), jax.lax.stop_gradient(sites), key)
+    check_sites(sites)
+    canvas = Canvas.of(canvas, k=k, cell=cell)
+    return _seed(canvas, jax.lax.stop_gradient(sites), check_key(key))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -118,9 +121,10 @@ def propagate(
       >>> sad.propagate(sites, lists, key=jax.random.key(2)).ids.shape
       (8, 8, 8)
     """
+    check_sites(sites)
     check_lists(sites, lists)
     backend = resolve(implementation, sites, k=lists.k)
-    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, key)
+    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, check_key(key))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -177,7 +181,8 @@ def flood_candidates(
       >>> sad.flood_candidates(sites, (8, 8), key=jax.random.key(1), passes=2).ids.shape
       (8, 8, 8)
     """
-    seed_key, *step_keys = jax.random.split(key, 1 + passes)
+    passes = whole(passes, "passes", least=0)
+    seed_key, *step_keys = jax.random.split(check_key(key), 1 + passes)
     lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
     sites = jax.lax.stop_gradient(sites)
     for level in reversed(range(_levels(lists.grid))):

@@ -19,13 +19,20 @@ def whole(number: Any, name: str, *, least: int) -> int:
         raise ValueError(
             f"expected {name} known while JAX traces (static_argnames={name!r}), got {number}"
         )
+    found = whole_numbers([number])
+    if found is None or found[0] < least:
+        raise ValueError(
+            f"expected {name}, a whole number of at least {least}, got {describe(number)}"
+        )
+    return found[0]
+
+
+def whole_numbers(numbers: Any) -> tuple[int, ...] | None:
+    """The numbers as ints, or None where they are no sequence of whole numbers."""
     try:
-        found = operator.index(number)
+        return tuple(operator.index(number) for number in numbers)
     except TypeError:
-        found = least - 1
-    if found < least:
-        raise ValueError(f"expected {name}, a whole number of at least {least}, got {number!r}")
-    return found
+        return None
 
 
 def check_key(key: Any) -> jax.Array:
@@ -39,6 +46,7 @@ def check_key(key: Any) -> jax.Array:
 
 def describe(value: Any) -> str:
     """A value in a few words, for messages: arrays by type and shape."""
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
+    if getattr(value, "shape", ()) != () and hasattr(value, "dtype"):
         return f"{value.dtype}{list(value.shape)}"
-    return repr(value) if len(repr(value)) < 60 else type(value).__name__
+    words = repr(value)
+    return words if len(words) < 60 and "\n" not in words else f"a {type(value).__name__}"

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sad_jax.model.arguments import describe, whole_numbers
+
 MOST_SITES = 32  # in a list
 BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 CELLS = (1, 2, 4)  # pixels a side
@@ -50,16 +52,25 @@ class Canvas:
     cell: int = dataclasses.field(default=1, kw_only=True)
 
     def __post_init__(self):
-        shape = tuple(self.shape)
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"expected a canvas (H, W) of at least one pixel, got {shape}")
-        if not 1 <= self.k <= MOST_SITES:
-            raise ValueError(f"expected K from 1 to {MOST_SITES}, got {self.k}")
-        if self.cell not in CELLS:
-            raise ValueError(f"expected a cell of 1, 2 or 4 pixels a side, got {self.cell}")
-        object.__setattr__(self, "shape", (int(shape[0]), int(shape[1])))
-        object.__setattr__(self, "k", int(self.k))
-        object.__setattr__(self, "cell", int(self.cell))
+        if any(isinstance(n, jax.core.Tracer) for n in jax.tree.leaves(vars(self))):
+            raise ValueError(
+                "expected a canvas that is known while JAX traces (jit with static_argnums, or "
+                f"pass the lists of find_candidates), got {self.shape}"
+            )
+        shape, k, cell = map(whole_numbers, (self.shape, [self.k], [self.cell]))
+        if shape is None or len(shape) != 2 or min(shape) < 1:
+            raise ValueError(
+                "expected a canvas (H, W) of at least one pixel, or a Canvas, "
+                f"got {describe(self.shape)}"
+            )
+        if k is None or not 1 <= k[0] <= MOST_SITES:
+            raise ValueError(f"expected K from 1 to {MOST_SITES}, got {describe(self.k)}")
+        if cell is None or cell[0] not in CELLS:
+            raise ValueError(
+                f"expected a cell of 1, 2 or 4 pixels a side, got {describe(self.cell)}"
+            )
+        for name, value in {"shape": shape, "k": k[0], "cell": cell[0]}.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(

@@ -12,6 +12,7 @@ from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Bool, Float, Int
 
 from sad_jax import html
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
@@ -155,6 +156,7 @@ def resize(
       >>> float(sad.resize(sites, (8, 8), (16, 16)).radius[0])
       8.0
     """
+    check_sites(sites)
     old, new = Canvas.of(canvas), Canvas.of(new_canvas)
     ratio = new.size / old.size if scale_radius else 1.0
     return _resize(sites, (new.width / old.width, new.height / old.height), ratio)
@@ -190,7 +192,20 @@ def hilbert_index(position: Float[Array | np.ndarray, "N 2"], size: int) -> Int[
 
 
 def check_sites(sites: Sites) -> None:
-    """Raises a ValueError unless all fields are rows of the same N >= 1 sites."""
+    """Raises a ValueError unless all fields are rows of the same N >= 1 sites, in one precision."""
+    if not isinstance(sites, Sites):
+        raise ValueError(f"expected Sites, got {describe(sites)}")
+    fields = {name: getattr(sites, name) for name in sites.__dataclass_fields__}
+    for name, field in fields.items():
+        if not (hasattr(field, "shape") and hasattr(field, "dtype")):
+            raise ValueError(f"expected an array for sites.{name}, got {describe(field)}")
+    if sites.position.ndim > 2 and sites.radius.ndim == sites.position.ndim - 1:
+        raise ValueError(
+            f"expected the sites of one picture, got a batch of shape {sites.radius.shape[:-1]}; "
+            "map over it by jax.vmap"
+        )
+    if sites.position.shape == (0, 2):
+        raise ValueError("expected at least one site, got none")
     n = sites.position.shape[0] if sites.position.ndim else 0
     channels = sites.color.shape[-1] if sites.color.ndim else 0
     expected = {
@@ -202,9 +217,14 @@ def check_sites(sites: Sites) -> None:
         "log_aniso": (n,),
     }
     for name, wanted in expected.items():
-        shape = jnp.shape(getattr(sites, name))
+        shape = fields[name].shape
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
+    kinds = {str(jax.dtypes.canonicalize_dtype(field.dtype)) for field in fields.values()}
+    if kinds not in ({"float32"}, {"float64"}):
+        raise ValueError(
+            f"expected sites in float32, or all in float64, got {', '.join(sorted(kinds))}"
+        )
 
 
 def within_limits(sites: Sites) -> Sites:

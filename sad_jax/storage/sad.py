@@ -30,6 +30,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 
@@ -127,6 +128,8 @@ def read_header(data: bytes) -> Header:
     Raises:
       ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ValueError(f"expected the bytes of a .sad file, got {describe(data)}")
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError(f"expected a .sad file, got the first bytes {bytes(data[:4])!r}")
     if len(data) < _START:
