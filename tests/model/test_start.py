@@ -157,5 +157,5 @@ def test_a_count_must_be_known_while_jax_traces():
 
 @pytest.mark.parametrize("key", [0, None, np.zeros(2, np.float32), jax.random.split(KEY)])
 def test_keys_that_are_none_are_refused(key):
-    with pytest.raises(ValueError, match="expected one JAX random key .*, got"):
+    with pytest.raises(ValueError, match=r"expected one JAX random key .*, got"):
         sad.init_sites(noise(4, 5, 3), 4, key=key)
