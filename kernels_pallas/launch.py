@@ -51,9 +51,7 @@ class Launch:
         def kernel(*operands):
             operands = alongside(operands, operands)
             varying = jax.typeof(operands[0]).manual_axis_type  # within shard_map
-            shape = jax.ShapeDtypeStruct(
-                out_shape.shape, out_shape.dtype, manual_axis_type=varying
-            )
+            shape = jax.ShapeDtypeStruct(out_shape.shape, out_shape.dtype, manual_axis_type=varying)
             return pl.pallas_call(
                 body,
                 out_shape=shape,

@@ -33,20 +33,28 @@ def scanned(step):
     return lambda state: jax.lax.scan(body, state, None, length=2)
 
 
-def problem():
-    """Functions by name, and the arguments of one picture a device, stacked."""
-    start = lambda key: sad.init_sites(GOAL, 12, key=key)  # noqa: E731
+def start(key):
+    return sad.init_sites(GOAL, 12, key=key)
+
+
+ADAM, NEWTON = sad.adam(), sad.gauss_newton()
+
+
+def arguments(keys):
+    """Of one picture for each key, stacked: sites, lists, states of Adam and of Gauss-Newton."""
+
+    def one(key):
+        sites = start(key)
+        state = sad.make_state(sites, SHAPE, ADAM)
+        return sites, state.lists, state, state.replace(optimizer=NEWTON.init(sites))
+
+    return jax.vmap(one)(keys)
+
+
+def problem(evaluate):
+    """Functions by name with their arguments; ``evaluate(arguments, keys)`` makes these."""
     keys = jax.random.split(jax.random.key(0), DEVICES)
-    sites = jax.vmap(start)(keys)
-    lists = jax.vmap(lambda sites: sad.find_candidates(sites, SHAPE))(sites)
-    adam, newton = sad.adam(), sad.gauss_newton()
-
-    def states(optimizer):
-        one = lambda leaf: leaf[0]  # noqa: E731
-        state = sad.make_state(jax.tree.map(one, sites), SHAPE, optimizer)
-        many = jax.tree.map(lambda leaf: jnp.stack([leaf] * DEVICES), state)
-        return many.replace(sites=sites, lists=lists)
-
+    sites, lists, adam, newton = evaluate(arguments, keys)
     pairs = sites, lists
     return {
         "render": (sad.render, pairs),
@@ -62,26 +70,25 @@ def problem():
         "propagate": (lambda s, c, key: sad.propagate(s, c, key=key), (*pairs, keys)),
         "flood": (lambda s, key: sad.flood_candidates(s, SHAPE, key=key, passes=1), (sites, keys)),
         "start": (start, (keys,)),
-        "steps": (scanned(sad.make_step(loss, adam)), (states(adam),)),
-        "Gauss-Newton": (sad.make_step(loss, newton), (states(newton),)),
+        "steps": (scanned(sad.make_step(loss, ADAM)), (adam,)),
+        "Gauss-Newton": (sad.make_step(loss, NEWTON), (newton,)),
     }
 
 
-def over(mesh, function, arguments):
-    """The function, mapped over the devices, and its arguments laid out for it."""
+def over(mesh, function):
+    """The function, mapped over the devices."""
     spec = jax.P(*mesh.axis_names)
-    mapped = jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec)
-    return jax.jit(mapped), arguments
+    return jax.jit(jax.shard_map(jax.vmap(function), mesh=mesh, in_specs=spec, out_specs=spec))
 
 
 def main() -> None:
     mesh = jax.make_mesh((DEVICES,), ("d",), (jax.sharding.AxisType.Explicit,))
-    functions = problem()
+    functions = problem(lambda make, keys: jax.jit(make)(keys))
     for name in ("gradient", "tangent", "find", "propagate", "steps"):
         function, arguments = functions[name]
         expected = jax.jit(jax.vmap(function))(*arguments)
         laid = jax.device_put(arguments, jax.NamedSharding(mesh, jax.P("d")))
-        found = over(mesh, function, laid)[0](*laid)
+        found = over(mesh, function)(*laid)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -14,29 +15,25 @@ import mapped
 PROGRAM = Path(__file__).with_name("mapped.py")
 
 
-@pytest.fixture(scope="module")
-def functions():
-    return mapped.problem()
+FUNCTIONS = mapped.problem(jax.eval_shape)
+QUICK = ("gradient", "find")
 
 
-@pytest.mark.parametrize("kind", jax.sharding.AxisType.__members__.values())
-def test_every_function_can_be_mapped_over_devices(functions, kind):
+def names() -> list:
+    marks = {name: () if name in QUICK else pytest.mark.slow for name in FUNCTIONS}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
+
+
+@pytest.mark.parametrize("name", names())
+def test_functions_can_be_mapped_over_devices(name):
     """Traced for four devices, which need not be there."""
-    if kind == jax.sharding.AxisType.Manual:
-        pytest.skip("within shard_map alone")
-    mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",), (kind,))
-    spread = jax.NamedSharding(mesh, jax.P("d"))
-    for name, (function, arguments) in functions.items():
-        laid = jax.tree.map(
-            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=spread), arguments
-        )
-        try:
-            found = jax.eval_shape(mapped.over(mesh, function, laid)[0], *laid)
-        except Exception as error:
-            raise AssertionError(f"{name}: {error}") from error
-        expected = jax.eval_shape(jax.vmap(function), *arguments)
-        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), found, expected)
-        assert all(jax.tree.leaves(same)), name
+    function, arguments = FUNCTIONS[name]
+    for kind in (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit):
+        mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",), (kind,))
+        spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
+        laid = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), arguments)  # noqa: B023
+        found = jax.eval_shape(mapped.over(mesh, function), *laid)
+        assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
 
 
 @pytest.mark.slow

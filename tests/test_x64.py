@@ -17,7 +17,7 @@ def floats(tree) -> set[str]:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def test_every_function_keeps_the_precision_of_the_picture(dtype):
     """Traced alone."""
     image = jnp.asarray(np.random.default_rng(0).uniform(size=(*SHAPE, 3)), dtype)

@@ -147,9 +147,10 @@ def resample(
 @broadcasting
 def _resample(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> jax.Array:
     canvas, (height, width) = lists.canvas, shape
-    x = (jnp.arange(width) + 0.5) * (canvas.width / width) - 0.5
+    places = partial(jnp.arange, dtype=sites.position.dtype)
+    x = (places(width) + 0.5) * (canvas.width / width) - 0.5
     row = lambda y: _query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
-    return jax.lax.map(row, (jnp.arange(height) + 0.5) * (canvas.height / height) - 0.5)
+    return jax.lax.map(row, (places(height) + 0.5) * (canvas.height / height) - 0.5)
 
 
 def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Array, "H W"]:
