@@ -16,7 +16,6 @@ from sad_jax.model.picture import as_floats
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
 
 
-@jax.jit
 def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
     """PSNR = -10 log10(MSE) for values in [0, 1].
 
@@ -31,6 +30,11 @@ def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
       >>> round(float(mse_to_psnr(0.01)), 4)
       20.0
     """
+    return _decibels(mse)
+
+
+@jax.jit
+def _decibels(mse: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(mse)
 
 
@@ -88,7 +92,9 @@ def as_pair(
     a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
-    a, b = as_floats(a).astype(np.float32), as_floats(b).astype(np.float32)
-    if a.shape != b.shape:
-        raise ValueError(f"expected two pictures [H, W, C] alike, got {a.shape} and {b.shape}")
-    return a, b
+    first, second = (as_floats(image).astype(np.float32) for image in (a, b))
+    if first.shape != second.shape or np.ndim(a) != 3:
+        raise ValueError(
+            f"expected two pictures [H, W, C] alike, got {np.shape(a)} and {np.shape(b)}"
+        )
+    return first, second

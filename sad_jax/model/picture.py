@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
 
 
-def as_floats(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray | Array, "H W C"]:
+def as_floats(image: Any) -> Any:
     """A picture as floats with a channel axis; unsigned integers and bool are divided by their
     largest value.
 
@@ -48,7 +48,7 @@ def as_floats(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray | Array, "
     return image
 
 
-def scaled_by(values: np.ndarray | Array, largest: int) -> np.ndarray | Array:
+def scaled_by(values: Any, largest: int) -> Any:
     """Unsigned integers as float32 in [0, 1], given which is 1; rounded once."""
     exact = values.dtype.itemsize <= 2 and largest < 2**24  # both are whole numbers in float32
     return (values / (np.float32 if exact else np.float64)(largest)).astype(np.float32)

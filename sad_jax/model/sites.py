@@ -236,8 +236,8 @@ def within_limits(sites: Sites) -> Sites:
 
 def check_values(sites: Sites) -> None:
     """Raises a ValueError unless all values, on the host, are finite and within ``LIMITS``."""
-    for name in sites.__dataclass_fields__:
-        values = abs(np.asarray(getattr(sites, name)))
+    for name, field in vars(jax.device_get(sites)).items():
+        values = abs(np.asarray(field))
         largest, limit = float(values.max(initial=0)), LIMITS.get(name, np.inf)
         if not np.isfinite(largest):
             raise ValueError(f"expected finite sites, got NaN or infinite values of {name}")

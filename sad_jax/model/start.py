@@ -71,9 +71,9 @@ def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[A
       >>> sites.position.shape, float(sites.radius[0])
       ((5, 2), 4.0)
     """
-    image, num_sites = as_floats(image), whole(num_sites, "num_sites", least=1)
-    image = jax.device_put(image)
-    edges, shift = sobel(jax.lax.stop_gradient(image)), _shift(check_key(key))
+    num_sites = whole(num_sites, "num_sites", least=1)
+    picture: jax.Array = jax.device_put(as_floats(image))
+    edges, shift = sobel(jax.lax.stop_gradient(picture)), _shift(check_key(key))
     if any(isinstance(array, jax.core.Tracer) for array in (edges, shift)):
         shape = jax.ShapeDtypeStruct((num_sites, 2), jnp.float32)
         points = jax.pure_callback(
@@ -81,7 +81,7 @@ def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[A
         )
     else:
         points = jax.device_put(_points(num_sites, *jax.device_get((edges, shift))))
-    return _sites_at(points, image, edges)
+    return _sites_at(points, picture, edges)
 
 
 @jax.jit
@@ -105,7 +105,7 @@ def _sites_at(points: jax.Array, image: jax.Array, edges: jax.Array) -> Sites:
     )
 
 
-def _points(num_sites: int, edges: jax.Array, shift: jax.Array) -> np.ndarray:
+def _points(num_sites: int, edges: ArrayLike, shift: ArrayLike) -> np.ndarray:
     """float32[N, 2] in [0, 1]: the first accepted points of the sequence, then the first others."""
     edges, shift = np.asarray(edges), np.asarray(shift, np.float64)
     corner = np.asarray(edges.shape[::-1]) - 1

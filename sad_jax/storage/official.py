@@ -178,13 +178,11 @@ def _from_rows(rows: list[list[float]]) -> Sites:
     table = table[~(table[:, 0] < 0)]
     if not len(table):
         raise ValueError("expected at least one live site, got none")
-    sites = Sites(
-        position=table[:, 0:2],
-        log_tau=table[:, 5],
-        radius=table[:, 6],
-        color=table[:, 2:5],
-        direction=table[:, 7:9],
-        log_aniso=table[:, 9],
+    position, color, direction = table[:, 0:2], table[:, 2:5], table[:, 7:9]
+    rest = table[:, 5], table[:, 6], table[:, 9]
+    position, color, direction, log_tau, radius, log_aniso = jax.device_put(
+        (position, color, direction, *rest)
     )
+    sites = Sites(position, log_tau, radius, color, direction, log_aniso)
     check_values(sites)
-    return jax.device_put(sites)
+    return sites

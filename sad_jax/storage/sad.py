@@ -112,8 +112,8 @@ def decode(data: bytes) -> tuple[Sites, Canvas]:
     """
     header = read_header(data)
     fields = _CODECS[header.codec](header, memoryview(data)[_START:])
-    check_values(sites := Sites(**fields))
-    return jax.device_put(sites), header.canvas
+    check_values(sites := Sites(**jax.device_put(fields)))
+    return sites, header.canvas
 
 
 def read_header(data: bytes) -> Header:
