@@ -8,6 +8,8 @@ import jax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton
 
+from sad_jax.varying import alongside
+
 GATHERS = ("inside", "outside")
 
 
@@ -41,14 +43,24 @@ class Launch:
         if self.gather not in GATHERS:
             raise ValueError(f"expected gather of {GATHERS}, got {self.gather!r}")
 
-    def call(self, body, name: str, warps: int | None = None, **options):
+    def call(self, body, name: str, *, out_shape, warps: int | None = None, **options):
         """``pl.pallas_call`` by the one lowering in use: Triton, which jax >= 0.11 deprecates."""
         parameters = triton.CompilerParams(num_warps=warps or self.warps, num_stages=self.stages)
-        kernel = jax.custom_jvp(
-            pl.pallas_call(
-                body, name=name, compiler_params=parameters, interpret=self.interpret, **options
-            )
-        )
+
+        @jax.custom_jvp
+        def kernel(*operands):
+            operands = alongside(operands, operands)
+            varying = jax.typeof(operands[0]).manual_axis_type  # within shard_map
+            shape = jax.ShapeDtypeStruct(out_shape.shape, out_shape.dtype, manual_axis_type=varying)
+            return pl.pallas_call(
+                body,
+                out_shape=shape,
+                name=name,
+                compiler_params=parameters,
+                interpret=self.interpret,
+                **options,
+            )(*operands)
+
         kernel.defjvp(_refuse)
         return kernel
 

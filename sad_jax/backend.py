@@ -6,9 +6,9 @@ Nothing else imports the kernels.
 | implementation | runs on | reverse mode | forward mode, Hessians | float64 |
 |---|---|---|---|---|
 | "xla" | anything | JAX's own | yes | yes |
-| "xla_vjp" | anything | hand-written | forward over reverse only | yes |
-| "pallas" | CUDA GPU | hand-written | no | no |
-| "pallas_interpret" | anything, for tests of the kernels | hand-written | no | yes |
+| "xla_vjp" | anything | hand-written | yes, by plain XLA | yes |
+| "pallas" | CUDA GPU | hand-written | forward alone, by plain XLA | no |
+| "pallas_interpret" | anything, for tests of the kernels | hand-written | as "pallas" | yes |
 
 A named implementation runs or raises. ``None`` chooses by where the arrays are: the kernels where
 they lie on a GPU that can run them, else "xla_vjp". Within ``jit`` and other transformations that

@@ -15,6 +15,8 @@ import jax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from sad_jax.varying import alongside
+
 by_platform_p = Primitive("by_platform")
 by_platform_p.multiple_results = True
 
@@ -25,7 +27,7 @@ def by_platform(cuda: Callable, default: Callable, *operands) -> Any:
     Both return arrays of the same shapes, and may close over other arrays. Neither can be
     differentiated here: callers have a derivative of their own.
     """
-    leaves, form = jax.tree.flatten(operands)
+    leaves, form = jax.tree.flatten(alongside(operands, operands))
 
     def traced(function: Callable):
         flat = lambda *leaves: function(*jax.tree.unflatten(form, leaves))  # noqa: E731
@@ -50,7 +52,7 @@ def _run(*operands, **functions):
 
 @by_platform_p.def_abstract_eval
 def _shapes(*operands, cuda, default):
-    return [jax.core.ShapedArray(a.shape, a.dtype) for a in jax.eval_shape(default, *operands)]
+    return jax.make_jaxpr(default)(*operands).out_avals
 
 
 def _batched(operands, axes, *, cuda, default):

@@ -11,6 +11,8 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from sad_jax.model.picture import as_floats
+
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
 
 
@@ -28,6 +30,11 @@ def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
       >>> round(float(mse_to_psnr(0.01)), 4)
       20.0
     """
+    return _decibels(mse)
+
+
+@jax.jit
+def _decibels(mse: jax.Array) -> jax.Array:
     return -10.0 * jnp.log10(mse)
 
 
@@ -52,7 +59,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """
     a, b = as_pair(a, b)
     mse = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return float(mse_to_psnr(mse))
+    return float(mse_to_psnr(jax.device_put(mse)))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -73,7 +80,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     a, b = as_pair(a, b)
     if min(a.shape[:2]) < SSIM_WINDOW:
         return math.nan
-    return float(_dm_pix_ssim(a, b))
+    return float(_dm_pix_ssim(*jax.device_put((a, b))))
 
 
 @jax.jit
@@ -85,7 +92,9 @@ def as_pair(
     a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
-    a, b = np.asarray(a, np.float32), np.asarray(b, np.float32)
-    if a.shape != b.shape or a.ndim != 3 or not a.size:
-        raise ValueError(f"expected two pictures [H, W, C] alike, got {a.shape} and {b.shape}")
-    return a, b
+    first, second = (as_floats(image).astype(np.float32) for image in (a, b))
+    if first.shape != second.shape or np.ndim(a) != 3:
+        raise ValueError(
+            f"expected two pictures [H, W, C] alike, got {np.shape(a)} and {np.shape(b)}"
+        )
+    return first, second

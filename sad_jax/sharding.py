@@ -23,6 +23,7 @@ from sad_jax.backend import Backend, resolve
 from sad_jax.draw.passes import draw
 from sad_jax.lists import exact
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
 
@@ -75,8 +76,7 @@ def find_candidates(
     check_sites(sites)
     canvas = Canvas.of(canvas, k=k, cell=cell)
     backend = _backend(None, mesh, sites, canvas.k)
-    ids = _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
-    return new_lists(ids, canvas, sites)
+    return _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
 
 
 def render(
@@ -102,11 +102,13 @@ def render(
 
 
 def _backend(implementation: str | Backend | None, mesh: Mesh, sites: Sites, k: int) -> Backend:
+    if not isinstance(mesh, Mesh):
+        raise ValueError(f"expected a mesh (sad_jax.sharding.make_mesh), got {describe(mesh)}")
     return resolve(implementation, sites, k=k, platform=mesh.devices.flat[0].platform)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.Array:
+def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> Candidates:
     band, axis = _band(canvas, mesh)
 
     @partial(
@@ -114,14 +116,13 @@ def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> jax.A
         mesh=mesh,
         in_specs=PartitionSpec(),
         out_specs=_along(mesh, axis),
-        check_vma=False,  # loops begin with what all devices share and go on with what is theirs
     )
     def bands(sites):
         moved = _moved(sites, band, mesh, axis)
         return exact.find_candidates(moved, band, implementation=backend).ids
 
     cells = (canvas.grid.rows, canvas.grid.columns)[axis]
-    return jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis)
+    return new_lists(jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis), canvas, sites)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -132,13 +133,7 @@ def _render(backend: Backend, mesh: Mesh, sites: Sites, lists: Candidates) -> ja
     ids = jnp.pad(lists.ids, [(0, missing if i == axis else 0) for i in range(3)])
     along = _along(mesh, axis)
 
-    @partial(
-        jax.shard_map,
-        mesh=mesh,
-        in_specs=(PartitionSpec(), along),
-        out_specs=along,
-        check_vma=False,
-    )
+    @partial(jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), along), out_specs=along)
     def bands(sites, ids):
         return draw(backend, _moved(sites, band, mesh, axis), new_lists(ids, band, sites))
 

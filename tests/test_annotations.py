@@ -83,7 +83,7 @@ def test_pictures_have_the_shapes_that_are_annotated(shape, n, channels, cell):
     [
         (lambda: checked(sad.query)(*SITES, jnp.zeros((5, 3))), "points"),
         (lambda: checked(sad.query)(*SITES, jnp.zeros(2, int)), "points"),
-        (lambda: checked(sad.init_sites)(np.zeros((4, 5)), 3, key=jax.random.key(0)), "image"),
+        (lambda: checked(sad.init_sites)(np.zeros(5), 3, key=jax.random.key(0)), "image"),
         (lambda: checked(sad.init_sites)(np.zeros((4, 5, 3)), 3, key=jnp.zeros(2)), "key"),
         (lambda: checked(metrics.psnr)(np.zeros((4, 5, 3)), np.zeros((4, 5, 1))), "b"),
     ],

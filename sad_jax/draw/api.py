@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from sad_jax.backend import Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import passes, xla
 from sad_jax.lists.candidates import Candidates, check_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model import score as formula
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
+
+FAR = 1000  # times the longer side: no point is looked at from farther away
 
 
 def render(
@@ -55,15 +62,7 @@ def render(
     """
     lists = lists_for(sites, lists)
     backend = resolve(implementation, (sites, lists), k=lists.k, deterministic=deterministic)
-    try:
-        return passes.draw(backend, sites, lists)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            'expected implementation="xla" for forward mode (jvp, jacfwd), '
-            f"got {implementation!r}, which has a hand-written reverse pass"
-        ) from None
+    return passes.draw(backend, sites, lists)
 
 
 def query(
@@ -74,7 +73,8 @@ def query(
     """Colours at any points: random access, the same blend as ``render``.
 
     A point takes the list of the cell in which it lies (pixel (i, j) covers i +- 1/2, j +- 1/2);
-    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour.
+    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour. Any
+    distance will do, infinity too; a NaN gives NaN.
 
     Args:
       sites: N sites with C channels.
@@ -93,19 +93,32 @@ def query(
       >>> sad.query(sites, (6, 9), jax.numpy.asarray([[0.5, 3.0], [2.0, 2.0]])).shape
       (2, 3)
     """
-    points = jnp.asarray(points)
-    if points.ndim < 1 or points.shape[-1] != 2:
-        raise ValueError(f"expected points [..., 2], got {points.shape}")
-    return _query(sites, lists_for(sites, lists), points)
+    points = points if isinstance(points, jax.Array) else np.asarray(points)
+    if points.ndim < 1 or points.shape[-1] != 2 or points.dtype.kind not in "fiu":
+        raise ValueError(f"expected points [..., 2], real numbers, got {describe(points)}")
+    return _query(sites, lists_for(sites, lists), jax.device_put(points))
 
 
 @jax.jit
+@broadcasting
 def _query(sites: Sites, lists: Candidates, points: jax.Array) -> jax.Array:
     flat = points.reshape(-1, 2)
+    ids = lists.at(flat).T
+    flat = _nearer(flat, FAR * lists.canvas.size)
     table = xla.site_table(sites, lists.grid.size)
-    rows, colors = xla.split_table(formula.gather(table, lists.at(flat).T))
+    rows, colors = xla.split_table(formula.gather(table, ids))
     blended = xla.blend(formula.softmax_weights(rows, *flat.T), colors)
     return blended.T.reshape(*points.shape[:-1], -1)
+
+
+def _nearer(points: jax.Array, far: float) -> jax.Array:
+    """Points moved towards the origin to within ``far`` pixels, where float32 still tells sites
+    apart; the blend hardly changes beyond."""
+    if not jnp.issubdtype(points.dtype, jnp.floating):
+        points = points.astype(jnp.float32)
+    most = jnp.finfo(points.dtype).max
+    points = jnp.clip(points, -most, most)
+    return points * (far / jnp.maximum(jnp.max(abs(points), -1, keepdims=True), far))
 
 
 def resample(
@@ -127,11 +140,17 @@ def resample(
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
       (12, 18, 3)
     """
-    lists = lists_for(sites, lists)
-    canvas, (height, width) = lists.canvas, new_shape
-    x = (jnp.arange(width) + 0.5) * (canvas.width / width) - 0.5
-    row = lambda y: query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
-    return jax.lax.map(row, (jnp.arange(height) + 0.5) * (canvas.height / height) - 0.5)
+    return _resample(sites, lists_for(sites, lists), Canvas.of(new_shape).shape)
+
+
+@partial(jax.jit, static_argnums=2)
+@broadcasting
+def _resample(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> jax.Array:
+    canvas, (height, width) = lists.canvas, shape
+    places = partial(jnp.arange, dtype=sites.position.dtype)
+    x = (places(width) + 0.5) * (canvas.width / width) - 0.5
+    row = lambda y: _query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
+    return jax.lax.map(row, (places(height) + 0.5) * (canvas.height / height) - 0.5)
 
 
 def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Array, "H W"]:
@@ -157,7 +176,7 @@ def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Ar
 def lists_for(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Candidates:
     """The given lists, or the exact ones of a canvas; ValueError unless all fits together."""
     check_sites(sites)
-    if not isinstance(lists, Candidates):
+    if not isinstance(lists, Candidates):  # a canvas: its own check says what else it could be
         return find_candidates(sites, lists)
     check_lists(sites, lists)
     return lists

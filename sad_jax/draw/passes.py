@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from sad_jax.backend import Backend
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.draw.xla import site_table, split_ids
 from sad_jax.lists.candidates import Candidates
@@ -20,6 +21,7 @@ from sad_jax.model import score as formula
 from sad_jax.model.score import Pixel
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import site_gradient
+from sad_jax.with_transpose import linear
 
 Callback = Callable[..., list[jax.Array]]
 
@@ -44,13 +46,9 @@ def draw(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     return _draw_by_hand(backend, sites, lists)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _draw_by_hand(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     """It keeps nothing but the sites and the lists: every block is gathered and blended again."""
-    return _picture(backend, sites, lists)
-
-
-def _picture(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     grid = lists.grid
 
     def kernel(kernels, launch, sites, ids):
@@ -60,21 +58,29 @@ def _picture(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     return backend.run(partial(xla.render, grid), kernel, sites, lists.ids)
 
 
-def _forward(backend, sites, lists):
-    return _picture(backend, sites, lists), (sites, lists)
+@_draw_by_hand.defjvp
+def _change(backend: Backend, primals, tangents):
+    """The change of the picture: by plain XLA, or transposed by the hand-written reverse pass."""
+    image = _draw_by_hand(backend, *primals)
+    return image, linear(_push, partial(_pull, backend), primals, tangents[0])
 
 
-def _backward(backend, residual, cotangent: jax.Array):
-    sites, lists = residual
+def _push(primals, change: Sites) -> jax.Array:
+    sites, lists = primals
+    draw = partial(xla.render, lists.grid, ids=lists.ids)
+    return jax.jvp(draw, (sites,), (change,))[1]
+
+
+@broadcasting
+def _pull(backend: Backend, primals, cotangent: jax.Array) -> Sites:
+    sites, lists = primals
     entries = formula.PHI + sites.channels
     image = lists.grid.split_image(cotangent)
     sums = sum_over_pixels(backend, sites, lists, entries, formula.pull_back, image)
-    return site_gradient(sites, lists.grid.size, sums), None
+    return site_gradient(sites, lists.grid.size, sums)
 
 
-_draw_by_hand.defvjp(_forward, _backward)
-
-
+@broadcasting
 def sum_over_pixels(
     backend: Backend,
     sites: Sites,
@@ -129,6 +135,7 @@ def sum_over_pixels(
     return backend.run(plain, kernel, table, blocks, lists.transposed, inputs)
 
 
+@broadcasting
 def blend_pictures(
     backend: Backend,
     sites: Sites,

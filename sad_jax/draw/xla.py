@@ -13,10 +13,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, Rows
 from sad_jax.model.sites import Sites
+from sad_jax.varying import alongside
 
 
 def site_table(sites: Sites, size: int) -> jax.Array:
@@ -48,6 +50,7 @@ def split_ids(grid: Grid, ids: jax.Array) -> jax.Array:
     return grid.split(ids.reshape(-1, ids.shape[-1]))
 
 
+@broadcasting
 def render(grid: Grid, sites: Sites, ids: jax.Array) -> jax.Array:
     """The picture, float[H, W, C], from sites and the ids [Hc, Wc, K] of their lists.
 
@@ -80,7 +83,7 @@ def sum_slots(
         return scatter(sums, ids, total), None
 
     blocks = (ids, grid.corners(), *inputs)
-    none = jnp.zeros((entries, table.shape[1]), table.dtype)
+    none = alongside(jnp.zeros((entries, table.shape[1]), table.dtype), table, *blocks)
     half = grid.blocks // 2  # two partial sums: another order would change the last bits of files
     sums = jax.lax.scan(step, none, jax.tree.map(lambda b: b[half:], blocks))[0]
     if half:
@@ -136,6 +139,7 @@ def scatter(sums: jax.Array, ids: jax.Array, slots: jax.Array) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
+@broadcasting
 def owners(grid: Grid, sites: Sites, ids: jax.Array) -> jax.Array:
     """int32[H, W]: of each pixel's list the site of largest weight."""
     table = site_table(sites, grid.size)

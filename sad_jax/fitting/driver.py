@@ -44,7 +44,7 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> FitResult:
-    """Fits sites to a picture.
+    """Fits sites to a picture; in float32, also of a picture in float64.
 
     Args:
       image: [H, W] or [H, W, C], any number of channels; float in [0, 1], uint8 or uint16.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Int
 
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
+from sad_jax.varying import alongside
 
 Transposed = tuple[jax.Array, jax.Array]
 
@@ -48,9 +54,28 @@ class Candidates(flax.struct.PyTreeNode):
         return self.ids[row, column]
 
 
+def _to_bytes(static: tuple[Canvas, int]) -> bytes:
+    canvas, num_sites = static
+    return json.dumps([canvas.shape, canvas.k, canvas.cell, num_sites]).encode()
+
+
+def _from_bytes(data: bytes) -> tuple[Canvas, int]:
+    shape, k, cell, num_sites = json.loads(data)
+    return Canvas(shape, k=k, cell=cell), num_sites
+
+
+register_pytree_node_serialization(  # for ``jax.export``
+    Candidates,
+    serialized_name="sad_jax.Candidates",
+    serialize_auxdata=_to_bytes,
+    deserialize_auxdata=_from_bytes,
+)
+
+
 def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:
     """Candidates of these sites on this canvas."""
-    return Candidates(ids, jnp.int32(passes), canvas, sites.num_sites)
+    counted = alongside(jax.device_put(np.int32(passes)), ids)
+    return Candidates(ids, counted, canvas, sites.num_sites)
 
 
 def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
@@ -59,12 +84,19 @@ def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
     It then runs the same program as a later one that knows earlier lists: one compilation.
     """
     grid = canvas.grid
-    ids = jnp.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, jnp.int32)
-    return new_lists(ids, canvas, sites)
+    ids = np.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, np.int32)
+    return new_lists(jax.device_put(ids), canvas, sites)
 
 
 def check_lists(sites: Sites, lists: Candidates) -> None:
-    """Raises a ValueError unless the lists were made for as many sites."""
+    """Raises a ValueError unless they are lists of one picture, made for as many sites."""
+    if not isinstance(lists, Candidates):
+        raise ValueError(f"expected lists (Candidates), got {describe(lists)}")
+    if lists.ids.ndim != 3:
+        raise ValueError(
+            f"expected the lists of one picture, got a batch of shape {lists.ids.shape[:-3]}; "
+            "map over it by jax.vmap"
+        )
     if lists.num_sites != sites.num_sites:
         raise ValueError(
             f"expected lists made for the {sites.num_sites} sites given, "

@@ -21,6 +21,7 @@ from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites
+from sad_jax.varying import alongside
 
 TILE = 8  # cells a side
 PATCH = 4  # tiles a side, searched at once
@@ -38,9 +39,10 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
     ``near``, of the same shape, are earlier lists; -1 stands where a site is no more or never was.
     """
     n, side = sites.num_sites, PATCH * TILE
+    sites, near = alongside((sites, near), sites, near)
     rows = formula.site_rows(sites, grid.size)
     # chunks are of fixed length: the last one reaches beyond the last site, into repeated ids
-    everyone = jnp.arange(n + PATCH_CHUNK, dtype=jnp.int32) % n
+    everyone = alongside(jnp.arange(n + PATCH_CHUNK, dtype=jnp.int32) % n, rows)
     (regions_y, per_y), (regions_x, per_x) = (
         _evenly(-(-cells // side), REGION) for cells in (grid.rows, grid.columns)
     )
@@ -118,7 +120,7 @@ def _cull(
         return start + PATCH_CHUNK, kept, total + jnp.sum(wanted, dtype=jnp.int32)
 
     state = jnp.int32(0), scratch, jnp.int32(0)
-    return _repeat(keep, state, count, PATCH_CHUNK)[1:]
+    return _repeat(keep, alongside(state, rows), count, PATCH_CHUNK)[1:]
 
 
 def _lists(
@@ -159,7 +161,7 @@ def _lists(
         return start + TILE_CHUNK, _repeat(better, (jnp.int32(0), best), most, SCORE_CHUNK)[1]
 
     none = jnp.full((k, tiles, cells), jnp.inf, x.dtype), jnp.full((k, tiles, cells), -1, jnp.int32)
-    return _repeat(cull, (jnp.int32(0), none), count, TILE_CHUNK)[1][1]
+    return _repeat(cull, (jnp.int32(0), alongside(none, rows)), count, TILE_CHUNK)[1][1]
 
 
 def _limit(
@@ -181,7 +183,7 @@ def _limit(
         return start + size, smallest(merged, jnp.broadcast_to(places, merged.shape), k)[0]
 
     none = jnp.full((k, *box.x.shape[:-1]), jnp.inf, rows.x.dtype)
-    return _repeat(lowest, (jnp.int32(0), none), count, size)[1][-1]
+    return _repeat(lowest, (jnp.int32(0), alongside(none, rows)), count, size)[1][-1]
 
 
 def _repeat(body, state, count: jax.Array | int, size: int):

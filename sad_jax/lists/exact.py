@@ -12,10 +12,12 @@ from functools import partial
 import jax
 
 from sad_jax.backend import Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
-from sad_jax.model.canvas import Canvas, Grid
+from sad_jax.model.arguments import describe
+from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites
 
 
@@ -57,9 +59,9 @@ def find_candidates(
       (3, 5, 4)
     """
     canvas = Canvas.of(canvas, k=k, cell=cell)
-    if sites.num_sites < 1:
-        raise ValueError("expected at least one site, got none")
     check_sites(sites)
+    if not (near is None or isinstance(near, Candidates)):
+        raise ValueError(f"expected near, lists (Candidates) or None, got {describe(near)}")
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):
@@ -68,16 +70,15 @@ def find_candidates(
             f"got {near.ids.shape} and {near.num_sites} sites"
         )
     backend = resolve(implementation, (sites, near), k=k)
-    ids = _search(backend, canvas.grid, k, sites, None if near is None else near.ids)
-    return new_lists(ids, canvas, sites)
+    return _search(backend, canvas, sites, None if near is None else near.ids)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(
-    backend: Backend, grid: Grid, k: int, sites: Sites, near: jax.Array | None
-) -> jax.Array:
-    """int32[Hc, Wc, K], by culling, or by the kernel, which needs no earlier lists."""
-    return backend.run(
+@partial(jax.jit, static_argnums=(0, 1))
+@broadcasting
+def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
+    """The lists, by culling, or by the kernel, which needs no earlier lists."""
+    grid, k = canvas.grid, min(canvas.k, sites.num_sites)
+    ids = backend.run(
         partial(search_by_culling, grid, k),
         lambda kernels, launch, sites, _: search_by_groups(
             grid, k, kernels.search_lists, launch, sites
@@ -85,3 +86,4 @@ def _search(
         sites,
         near,
     )
+    return new_lists(ids, canvas, sites)

@@ -16,11 +16,14 @@ import numpy as np
 from jaxtyping import Array, Key
 
 from sad_jax.backend import XLA, Backend, resolve
+from sad_jax.broadcasting import broadcasting
 from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
 from sad_jax.model import score as formula
+from sad_jax.model.arguments import check_key, whole
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites, check_sites, hilbert_index
+from sad_jax.varying import alongside
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
 HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
@@ -57,20 +60,23 @@ def seed_candidates(
       (8, 8, 4)
     """
     check_sites(sites)
-    return _seed(Canvas.of(canvas, k=k, cell=cell), jax.lax.stop_gradient(sites), key)
+    canvas = Canvas.of(canvas, k=k, cell=cell)
+    return _seed(canvas, jax.lax.stop_gradient(sites), check_key(key))
 
 
 @partial(jax.jit, static_argnums=0)
+@broadcasting
 def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
     grid, n = canvas.grid, sites.num_sites
     k = min(canvas.k, n)
     first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n, jnp.int32)
     spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
-    lists = new_lists((first + spread) % n, canvas, sites)
+    lists = new_lists(alongside((first + spread) % n, sites), canvas, sites)
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: offer_at_home(sites, lists), lists)
 
 
 @jax.jit
+@broadcasting
 def offer_at_home(sites: Sites, lists: Candidates) -> Candidates:
     """Offers to each cell one of the sites that stand in it and are missing from its list."""
     grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
@@ -121,10 +127,11 @@ def propagate(
     check_sites(sites)
     check_lists(sites, lists)
     backend = resolve(implementation, sites, k=lists.k)
-    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, key)
+    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, check_key(key))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
+@broadcasting
 def _propagate(
     backend: Backend, shift: float, sites: Sites, lists: Candidates, key: jax.Array
 ) -> Candidates:
@@ -177,18 +184,21 @@ def flood_candidates(
       >>> sad.flood_candidates(sites, (8, 8), key=jax.random.key(1), passes=2).ids.shape
       (8, 8, 8)
     """
-    seed_key, *step_keys = jax.random.split(key, 1 + passes)
+    passes = whole(passes, "passes", least=0)
+    seed_key, *step_keys = jax.random.split(check_key(key), 1 + passes)
     lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
     sites = jax.lax.stop_gradient(sites)
     for level in reversed(range(_levels(lists.grid))):
-        lists = _flood(sites, lists, jnp.int32(2**level))
-    lists = lists.replace(passes=jnp.int32(_levels(lists.grid)))  # the long jumps are done
+        lists = _flood(sites, lists, jax.device_put(np.int32(2**level)))
+    done = np.int32(_levels(lists.grid))  # the long jumps
+    lists = lists.replace(passes=alongside(jax.device_put(done), lists.ids))
     for step_key in step_keys:
         lists = _propagate(XLA, OFFICIAL_SHIFT, sites, lists, step_key)
     return lists
 
 
 @jax.jit
+@broadcasting
 def _flood(sites: Sites, lists: Candidates, jump: jax.Array) -> Candidates:
     def fresh(_, column, row):
         near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
@@ -250,6 +260,7 @@ def _merge_into(
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
 
 
+@broadcasting
 def merge(rows: Rows, ids: jax.Array, x: jax.Array, y: jax.Array, k: int) -> jax.Array:
     """The best K of ids int32[M, lanes], without repeats, by rising score, equal scores by id.
 

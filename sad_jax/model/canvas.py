@@ -14,6 +14,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sad_jax.model.arguments import describe, whole_numbers
+
 MOST_SITES = 32  # in a list
 BITS_PER_SITE = 128  # nominal: how the paper counts a rate
 CELLS = (1, 2, 4)  # pixels a side
@@ -50,16 +52,25 @@ class Canvas:
     cell: int = dataclasses.field(default=1, kw_only=True)
 
     def __post_init__(self):
-        shape = tuple(self.shape)
-        if len(shape) != 2 or min(shape) < 1:
-            raise ValueError(f"expected a canvas (H, W) of at least one pixel, got {shape}")
-        if not 1 <= self.k <= MOST_SITES:
-            raise ValueError(f"expected K from 1 to {MOST_SITES}, got {self.k}")
-        if self.cell not in CELLS:
-            raise ValueError(f"expected a cell of 1, 2 or 4 pixels a side, got {self.cell}")
-        object.__setattr__(self, "shape", (int(shape[0]), int(shape[1])))
-        object.__setattr__(self, "k", int(self.k))
-        object.__setattr__(self, "cell", int(self.cell))
+        if any(isinstance(n, jax.core.Tracer) for n in jax.tree.leaves(vars(self))):
+            raise ValueError(
+                "expected a canvas that is known while JAX traces (jit with static_argnums, or "
+                f"pass the lists of find_candidates), got {self.shape}"
+            )
+        shape, k, cell = map(whole_numbers, (self.shape, [self.k], [self.cell]))
+        if shape is None or len(shape) != 2 or min(shape) < 1:
+            raise ValueError(
+                "expected a canvas (H, W) of at least one pixel, or a Canvas, "
+                f"got {describe(self.shape)}"
+            )
+        if k is None or not 1 <= k[0] <= MOST_SITES:
+            raise ValueError(f"expected K from 1 to {MOST_SITES}, got {describe(self.k)}")
+        if cell is None or cell[0] not in CELLS:
+            raise ValueError(
+                f"expected a cell of 1, 2 or 4 pixels a side, got {describe(self.cell)}"
+            )
+        for name, value in {"shape": shape, "k": k[0], "cell": cell[0]}.items():
+            object.__setattr__(self, name, value)
 
     @classmethod
     def of(
@@ -143,14 +154,18 @@ class Grid(NamedTuple):
         padded = jnp.pad(
             image, [(0, self.rows * n - height), (0, self.columns * n - width), (0, 0)]
         )
-        tiles = padded.reshape(self.rows, n, self.columns, n, channels).swapaxes(1, 2)
-        return self.split(tiles.reshape(self.rows * self.columns, n * n, channels))
+        tiles = padded.reshape(self.rows, n, *padded.shape[1:])  # one axis at a time: what JAX
+        tiles = tiles.reshape(*tiles.shape[:2], self.columns, n, channels)  # knows how to shard
+        tiles = tiles.swapaxes(1, 2).reshape(self.rows * self.columns, n, n, channels)
+        return self.split(tiles.reshape(-1, n * n, channels))
 
     def join_image(self, blocks: jax.Array) -> jax.Array:
         """[blocks, cell * cell, C, lanes] -> [H, W, C]."""
         n, channels = self.cell, blocks.shape[2]
-        tiles = self.join(blocks).reshape(self.rows, self.columns, n, n, channels)
-        image = tiles.swapaxes(1, 2).reshape(self.rows * n, self.columns * n, channels)
+        tiles = self.join(blocks).reshape(-1, n, n, channels)  # one axis at a time, as above
+        tiles = tiles.reshape(self.rows, self.columns, n, n, channels).swapaxes(1, 2)
+        image = tiles.reshape(self.rows * n, self.columns, n, channels)
+        image = image.reshape(self.rows * n, self.columns * n, channels)
         return image[: self.height, : self.width]
 
     def corners(self) -> jax.Array:
@@ -165,9 +180,12 @@ class Grid(NamedTuple):
 
     def cell_of(self, points: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Column and row int32[...] of the cells in which points float[..., 2] lie, or nearest."""
-        last = jnp.asarray([self.columns - 1, self.rows - 1])
-        cell = jnp.clip(jnp.floor((points + 0.5) / self.cell).astype(jnp.int32), 0, last)
-        return cell[..., 0], cell[..., 1]
+
+        def along(axis: int, count: int) -> jax.Array:
+            cell = jnp.floor((points[..., axis] + 0.5) / self.cell)
+            return jnp.clip(cell, 0, count - 1).astype(jnp.int32)
+
+        return along(0, self.columns), along(1, self.rows)
 
     @property
     def center(self) -> float:

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sad_jax.model.sites import Sites, unit
+from sad_jax.model.sites import Sites, unit, within_limits
 
 SQUARED_DISTANCE_MIN = 1e-8  # in units of S^2
 PHI = 6  # entries of phi, as many as geometric parameters
@@ -88,6 +88,7 @@ class Pixel(NamedTuple):
 
 def site_rows(sites: Sites, size: int) -> Rows:
     """Rows of all sites, each float[N]; ``size`` is S, the longer side in pixels."""
+    sites = within_limits(sites)
     axis = unit(sites.direction) * (jnp.exp(0.5 * sites.log_aniso) / size)[..., None]
     return Rows(
         x=sites.position[..., 0],

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.export import register_pytree_node_serialization
 from jaxtyping import Array, Bool, Float, Int
 
 from sad_jax import html
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
 LOG_ANISO_RANGE = (-4.0, 4.0)
 LOG_TAU_RANGE = (-2.0, 12.0)
 PARKED_RADIUS = -1e12  # a site of this radius is never in a list: its score is huge everywhere
+LIMITS = {  # of magnitudes: within them no score and no distance overflows float32
+    "position": 1e9,
+    "log_tau": 40.0,
+    "radius": -PARKED_RADIUS,
+    "direction": 1e15,
+    "log_aniso": 40.0,
+}
 
 
 class Sites(flax.struct.PyTreeNode):
@@ -47,7 +58,7 @@ class Sites(flax.struct.PyTreeNode):
     @property
     def alive(self) -> Bool[Array, " N"]:
         """Which rows hold a site of the picture; the others are free slots, see ``park``."""
-        return self.radius != PARKED_RADIUS
+        return is_alive(self.radius)
 
     def _repr_html_(self) -> str:
         """Number, channels, and of every field the least, middle and largest value."""
@@ -58,6 +69,20 @@ class Sites(flax.struct.PyTreeNode):
             values = np.asarray(getattr(self, name))[alive]
             rows.append((name, *(f"{v:.4g}" for v in np.percentile(values, (0, 50, 100)))))
         return f"<div>{head}{html.table(rows)}</div>"
+
+
+register_pytree_node_serialization(
+    Sites,
+    serialized_name="sad_jax.Sites",
+    serialize_auxdata=lambda _: b"",
+    deserialize_auxdata=lambda _: (),
+)
+
+
+@jax.jit
+def is_alive(radius: jax.Array) -> jax.Array:
+    """Which radii are those of sites of the picture."""
+    return radius != PARKED_RADIUS
 
 
 def clamp(
@@ -85,8 +110,13 @@ def clamp(
       >>> tame.position[0].tolist(), tame.direction[0].tolist()
       ([8.0, 5.0], [1.0, 0.0])
     """
-    height, width = Canvas.of(canvas).shape
-    corner = jnp.asarray([width - 1, height - 1], sites.position.dtype)
+    return _clamp(sites, Canvas.of(canvas).shape, color_range)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
+    height, width = shape
+    corner = jnp.asarray([[width - 1, height - 1]], sites.position.dtype)
     return sites.replace(
         position=jnp.clip(sites.position, 0, corner),
         log_tau=jnp.clip(sites.log_tau, *LOG_TAU_RANGE),
@@ -101,6 +131,8 @@ def clamp(
 
 def unit(direction: jax.Array) -> jax.Array:
     """Scales vectors float[..., 2] to length one (a zero vector stays zero)."""
+    largest = jnp.max(abs(direction), -1, keepdims=True)
+    direction = jnp.where(largest > LIMITS["direction"], direction / largest, direction)
     squared = jnp.sum(direction * direction, -1, keepdims=True)
     return direction * jax.lax.rsqrt(jnp.where(squared > 1e-20, squared, 1))
 
@@ -132,10 +164,16 @@ def resize(
       >>> float(sad.resize(sites, (8, 8), (16, 16)).radius[0])
       8.0
     """
+    check_sites(sites)
     old, new = Canvas.of(canvas), Canvas.of(new_canvas)
-    scale = jnp.asarray([new.width / old.width, new.height / old.height], sites.position.dtype)
     ratio = new.size / old.size if scale_radius else 1.0
-    return sites.replace(position=sites.position * scale, radius=sites.radius * ratio)
+    return _resize(sites, (new.width / old.width, new.height / old.height), ratio)
+
+
+@partial(jax.jit, static_argnums=(1, 2))
+def _resize(sites: Sites, scale: tuple[float, float], ratio: float) -> Sites:
+    scales = jnp.asarray([scale], sites.position.dtype)
+    return sites.replace(position=sites.position * scales, radius=sites.radius * ratio)
 
 
 def hilbert_index(position: Float[Array | np.ndarray, "N 2"], size: int) -> Int[Array, " N"]:
@@ -162,11 +200,24 @@ def hilbert_index(position: Float[Array | np.ndarray, "N 2"], size: int) -> Int[
 
 
 def check_sites(sites: Sites) -> None:
-    """Raises a ValueError unless all fields are rows of the same N >= 1 sites.
+    """Raises a ValueError unless all fields are rows of the same N >= 1 sites, in one precision.
 
     Numbers below 32 bits are refused: a parked radius is infinite in float16, and a bfloat16 tells
     no two pixels apart beyond 256.
     """
+    if not isinstance(sites, Sites):
+        raise ValueError(f"expected Sites, got {describe(sites)}")
+    fields = {name: getattr(sites, name) for name in sites.__dataclass_fields__}
+    for name, field in fields.items():
+        if not (hasattr(field, "shape") and hasattr(field, "dtype")):
+            raise ValueError(f"expected an array for sites.{name}, got {describe(field)}")
+    if sites.position.ndim > 2 and sites.radius.ndim == sites.position.ndim - 1:
+        raise ValueError(
+            f"expected the sites of one picture, got a batch of shape {sites.radius.shape[:-1]}; "
+            "map over it by jax.vmap"
+        )
+    if sites.position.shape == (0, 2):
+        raise ValueError("expected at least one site, got none")
     n = sites.position.shape[0] if sites.position.ndim else 0
     channels = sites.color.shape[-1] if sites.color.ndim else 0
     expected = {
@@ -178,11 +229,38 @@ def check_sites(sites: Sites) -> None:
         "log_aniso": (n,),
     }
     for name, wanted in expected.items():
-        shape, dtype = jnp.shape(getattr(sites, name)), jnp.result_type(getattr(sites, name))
+        shape = fields[name].shape
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
-        if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
-            raise ValueError(f"expected sites.{name} in float32 or float64, got {dtype}")
+    kinds = {str(jax.dtypes.canonicalize_dtype(field.dtype)) for field in fields.values()}
+    if kinds not in ({"float32"}, {"float64"}):
+        raise ValueError(
+            f"expected sites in float32, or all in float64, got {', '.join(sorted(kinds))}"
+        )
+
+
+def within_limits(sites: Sites) -> Sites:
+    """The sites with values that overflow nothing: those beyond ``LIMITS`` are put on them."""
+    clipped = ("position", "log_tau", "radius", "log_aniso")
+    fields = {name: getattr(sites, name) for name in clipped}
+    return sites.replace(**{n: jnp.clip(f, -LIMITS[n], LIMITS[n]) for n, f in fields.items()})
+
+
+def check_values(sites: Sites) -> None:
+    """Raises a ValueError unless all values, on the host, are finite and within ``LIMITS``."""
+    for name, field in vars(jax.device_get(sites)).items():
+        values = abs(np.asarray(field))
+        largest, limit = float(values.max(initial=0)), LIMITS.get(name, np.inf)
+        if not np.isfinite(largest):
+            raise ValueError(f"expected finite sites, got NaN or infinite values of {name}")
+        if largest > limit:
+            raise ValueError(f"expected {name} of at most {limit:g} either way, got {largest:g}")
+
+
+def in_float32(sites: Sites) -> Sites:
+    """The sites in float32 on the host, as files hold them; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), jax.device_get(sites))
 
 
 def park(sites: Sites, ids: np.ndarray) -> Sites:
@@ -197,14 +275,16 @@ def unparked(sites: Sites) -> Sites:
     return sites.replace(radius=sites.radius * sites.alive)
 
 
+@partial(jax.jit, static_argnums=1)
 def pad(sites: Sites, capacity: int) -> Sites:
     """The sites, and behind them free slots up to ``capacity`` in all."""
     n = sites.num_sites
     room = lambda a: [(0, capacity - n)] + [(0, 0)] * (a.ndim - 1)  # noqa: E731
     padded = jax.tree.map(lambda a: jnp.pad(a, room(a)), sites)
-    return jax.tree.map(jnp.asarray, park(padded, np.arange(n, capacity)))
+    return padded.replace(radius=padded.radius.at[n:].set(PARKED_RADIUS))
 
 
+@partial(jax.jit, static_argnums=1)
 def along_curve(sites: Sites, canvas: Canvas) -> Sites:
     """The sites in Hilbert order: neighbours in the file are neighbours in the picture."""
     order = jnp.argsort(hilbert_index(sites.position, canvas.size), stable=True)

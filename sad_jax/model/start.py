@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, Shaped
 
+from sad_jax.model.arguments import check_key, whole
+from sad_jax.model.picture import as_floats
 from sad_jax.model.sites import Sites
 
 PLASTIC = 1.32471795724474602596  # its powers give the R2 low-discrepancy sequence
@@ -19,10 +23,18 @@ LUMA = (0.299, 0.587, 0.114)
 
 def sobel(image: Float[Array, "H W C"]) -> Float[Array, "H W"]:
     """Sobel magnitude over 4 of the luma of float[H, W, C] (of the mean unless C is 3 or 4)."""
+    return _slope(_luma(image))
+
+
+@jax.jit
+def _luma(image: jax.Array) -> jax.Array:
     if image.shape[-1] in (3, 4):
-        luma = image[..., :3] @ jnp.asarray(LUMA, image.dtype)
-    else:
-        luma = jnp.mean(image, -1)
+        return image[..., :3] @ jnp.asarray(LUMA, image.dtype)
+    return jnp.mean(image, -1)
+
+
+@jax.jit
+def _slope(luma: jax.Array) -> jax.Array:
     height, width = luma.shape
     padded = jnp.pad(luma, 1, mode="edge")
     part = lambda y, x: padded[y : y + height, x : x + width]  # noqa: E731
@@ -31,23 +43,27 @@ def sobel(image: Float[Array, "H W C"]) -> Float[Array, "H W"]:
     return jnp.hypot(dx, dy) / 4
 
 
-def init_sites(image: Float[ArrayLike, "H W C"], num_sites: int, *, key: Key[Array, ""]) -> Sites:
+def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[Array, ""]) -> Sites:
     """The published start: sites where the picture has edges, with the colours under them.
 
     Positions follow the R2 low-discrepancy sequence, shifted at random; a place is taken where the
     Sobel magnitude g exceeds 0.01, and after 256 places a site any place is. Every site starts with
     log_tau = 5 + 2 g^0.25, radius 4 px, direction (1, 0) and log_aniso 0.
 
+    Places are chosen on the host, within ``jit`` and ``vmap`` by a callback, so the same picture
+    and key give the same sites everywhere. Only the colours have a derivative in the picture.
+
     Args:
-      image: float[H, W, C].
+      image: [H, W] or [H, W, C]; float of any range, or bool or unsigned, whose largest value
+        becomes 1.
       num_sites: N, at least 1.
       key: a JAX random key.
 
     Returns:
-      N sites.
+      N sites, in float64 if the picture is, else in float32.
 
     Raises:
-      ValueError: an image that is not [H, W, C], or no sites.
+      ValueError: an image of other axes or type, NaN or infinite values, or no sites.
 
     Example:
       >>> import jax, sad_jax as sad
@@ -55,29 +71,43 @@ def init_sites(image: Float[ArrayLike, "H W C"], num_sites: int, *, key: Key[Arr
       >>> sites.position.shape, float(sites.radius[0])
       ((5, 2), 4.0)
     """
-    image = jnp.asarray(image, jnp.float32)
-    if image.ndim != 3 or 0 in image.shape:
-        raise ValueError(f"expected an image [H, W, C], got shape {image.shape}")
-    if num_sites < 1:
-        raise ValueError(f"expected at least one site, got {num_sites}")
-    height, width, _ = image.shape
-    edges = sobel(image)
-    corner = jnp.asarray([width - 1, height - 1], jnp.float32)
-    position = jnp.asarray(_positions(np.asarray(edges), num_sites, key)) * corner
+    num_sites = whole(num_sites, "num_sites", least=1)
+    picture: jax.Array = jax.device_put(as_floats(image))
+    edges, shift = sobel(jax.lax.stop_gradient(picture)), _shift(check_key(key))
+    if any(isinstance(array, jax.core.Tracer) for array in (edges, shift)):
+        shape = jax.ShapeDtypeStruct((num_sites, 2), jnp.float32)
+        points = jax.pure_callback(
+            partial(_points, num_sites), shape, edges, shift, vmap_method="sequential"
+        )
+    else:
+        points = jax.device_put(_points(num_sites, *jax.device_get((edges, shift))))
+    return _sites_at(points, picture, edges)
+
+
+@jax.jit
+def _shift(key: jax.Array) -> jax.Array:
+    return jax.random.uniform(key, (2,), jnp.float32)
+
+
+@jax.jit
+def _sites_at(points: jax.Array, image: jax.Array, edges: jax.Array) -> Sites:
+    """Sites at points float32[N, 2] in [0, 1]."""
+    n, dtype, (height, width, _) = len(points), image.dtype, image.shape
+    position = points.astype(dtype) * jnp.asarray([[width - 1, height - 1]], dtype)
     column, row = jnp.round(position).astype(jnp.int32).T
     return Sites(
         position=position,
         log_tau=5 + 2 * edges[row, column] ** 0.25,
-        radius=jnp.full(num_sites, RADIUS, jnp.float32),  # a weak type would compile steps twice
+        radius=jnp.full(n, RADIUS, dtype),
         color=image[row, column],
-        direction=jnp.tile(jnp.asarray([[1.0, 0.0]]), (num_sites, 1)),
-        log_aniso=jnp.zeros(num_sites),
+        direction=jnp.tile(jnp.asarray([[1, 0]], dtype), (n, 1)),
+        log_aniso=jnp.zeros(n, dtype),
     )
 
 
-def _positions(edges: np.ndarray, num_sites: int, key: jax.Array) -> np.ndarray:
+def _points(num_sites: int, edges: ArrayLike, shift: ArrayLike) -> np.ndarray:
     """float32[N, 2] in [0, 1]: the first accepted points of the sequence, then the first others."""
-    shift = np.asarray(jax.random.uniform(key, (2,)), np.float64)
+    edges, shift = np.asarray(edges), np.asarray(shift, np.float64)
     corner = np.asarray(edges.shape[::-1]) - 1
     accepted = np.zeros((0, 2))
     rejected = np.zeros((0, 2))

@@ -12,6 +12,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.model.score import PHI, Rows, site_rows
 from sad_jax.model.sites import Sites
 
@@ -75,6 +76,7 @@ def from_tangent(sites: Sites, size: int, tangent: jax.Array) -> jax.Array:
     return jnp.concatenate([phi, tangent[GEOMETRY:]])
 
 
+@broadcasting
 def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
     """A step in tangents as something to add to the sites; an angle turns the unit direction."""
     x, y = sites.direction.T

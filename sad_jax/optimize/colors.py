@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.sites import Sites
@@ -16,6 +17,7 @@ from sad_jax.optimize.linear import TINY, conjugate_gradients
 
 
 @partial(jax.jit, static_argnames="iterations")
+@broadcasting
 def solve_colors(
     sites: Sites, lists: Candidates, target: Target, *, iterations: int
 ) -> tuple[Sites, jax.Array]:

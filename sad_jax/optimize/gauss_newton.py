@@ -45,6 +45,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.score import site_rows
@@ -57,6 +58,7 @@ from sad_jax.optimize.linear import (
     conjugate_gradients,
     minimize_in_plane,
 )
+from sad_jax.varying import alongside
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
@@ -168,6 +170,7 @@ def gauss_newton(
         sites = params if sites is None else sites
         now = damping(steps) if callable(damping) else damping
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
+        origin = alongside(origin, sites, lists)
 
         def moved(tangent: jax.Array) -> Sites:
             return jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
@@ -228,6 +231,7 @@ def linearize_by_reverse(
     return value, push, pull
 
 
+@broadcasting
 def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curvature:
     """Maps the blocks from (phi, colour) to tangents.
 
@@ -242,6 +246,7 @@ def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curv
     )
 
 
+@broadcasting
 def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     """(curvature + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
     scale = jax.lax.rsqrt(curvature.diagonal[:GEOMETRY] + added[:GEOMETRY])  # to a unit diagonal
@@ -257,6 +262,7 @@ def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> ja
     return jnp.concatenate([geometry, color / color_diagonal])
 
 
+@broadcasting
 def solve_diagonal(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     """(diag curvature + diag added)^-1 right; all [6 + C, N]."""
     return right / (curvature.diagonal + added)

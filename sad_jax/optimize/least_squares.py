@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.backend import XLA, Backend
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import blend_pictures, sum_over_pixels
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model import score as formula
@@ -55,6 +56,7 @@ class Target(flax.struct.PyTreeNode):
     backend: Backend = flax.struct.field(pytree_node=False)
 
 
+@partial(jax.jit, static_argnames=("grid", "loss", "backend"))
 def make_target(
     grid: Grid,
     image: jax.Array,
@@ -135,6 +137,7 @@ def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
     return [*pull_back(pixel, weighted), pixel.weights * weight[0] * dot(error, error)]
 
 
+@broadcasting
 def gradient_and_curvature(
     sites: Sites, lists: Candidates, target: Target
 ) -> tuple[jax.Array, jax.Array, Curvature]:
@@ -173,6 +176,7 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
     ]
 
 
+@broadcasting
 def change_of_picture(
     sites: Sites, lists: Candidates, target: Target, vector: jax.Array
 ) -> jax.Array:

@@ -110,9 +110,9 @@ def make_state(
     return State(
         sites=padded,
         lists=find_candidates(padded, canvas),
-        optimizer=start(optimizer, unparked(padded)),
-        step=jnp.int32(0),
-        value=jnp.asarray(jnp.nan, padded.color.dtype),
+        optimizer=jax.jit(functools.partial(start, optimizer))(unparked(padded)),
+        step=jax.device_put(np.int32(0)),
+        value=jax.device_put(np.asarray(np.nan, padded.color.dtype)),
         params=params,
         params_optimizer=None if params_optimizer is None else start(params_optimizer, params),
         rows=find_rows(optimizer, padded),

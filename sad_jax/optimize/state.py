@@ -71,7 +71,8 @@ class State(flax.struct.PyTreeNode):
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
         alive = np.flatnonzero(self.alive)
-        return jax.tree.map(lambda leaf: leaf[alive], self.sites)
+        sites = jax.device_get(self.sites)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""

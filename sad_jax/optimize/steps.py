@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.flooding import propagate
@@ -26,6 +27,7 @@ from sad_jax.optimize.state import State
 
 
 @partial(jax.jit, static_argnames=("rates", "lists_every"))
+@broadcasting
 def run_adam(
     state: State,
     target: Target,
@@ -79,6 +81,7 @@ def run_adam(
 
 
 @partial(jax.jit, static_argnames="optimizer")
+@broadcasting
 def run_gauss_newton(
     state: State,
     target: Target,

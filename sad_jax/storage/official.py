@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, check_sites
+from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 
 _TITLE = (
     "# SAD Sites (position_x, position_y, color_r, color_g, color_b, "
@@ -154,6 +154,7 @@ def _to_rows(sites: Sites) -> np.ndarray:
     check_sites(sites)
     if sites.channels != 3:
         raise ValueError(f"expected 3 channels for .txt and .json, got {sites.channels}")
+    check_values(sites := in_float32(sites))
     columns = (
         sites.position,
         sites.color,
@@ -162,11 +163,7 @@ def _to_rows(sites: Sites) -> np.ndarray:
         sites.direction,
         sites.log_aniso,
     )
-    rows = np.concatenate(
-        [np.asarray(c, np.float32).reshape(sites.num_sites, -1) for c in columns], axis=1
-    )
-    if not np.isfinite(rows).all():
-        raise ValueError("expected finite sites, got NaN or infinite values")
+    rows = np.concatenate([column.reshape(sites.num_sites, -1) for column in columns], axis=1)
     if (rows[:, 0] < 0).any():
         raise ValueError("expected x >= 0 (a negative x marks a dead site), got a negative one")
     return rows
@@ -181,11 +178,11 @@ def _from_rows(rows: list[list[float]]) -> Sites:
     table = table[~(table[:, 0] < 0)]
     if not len(table):
         raise ValueError("expected at least one live site, got none")
-    return Sites(
-        position=jnp.asarray(table[:, 0:2]),
-        log_tau=jnp.asarray(table[:, 5]),
-        radius=jnp.asarray(table[:, 6]),
-        color=jnp.asarray(table[:, 2:5]),
-        direction=jnp.asarray(table[:, 7:9]),
-        log_aniso=jnp.asarray(table[:, 9]),
+    position, color, direction = table[:, 0:2], table[:, 2:5], table[:, 7:9]
+    rest = table[:, 5], table[:, 6], table[:, 9]
+    position, color, direction, log_tau, radius, log_aniso = jax.device_put(
+        (position, color, direction, *rest)
     )
+    sites = Sites(position, log_tau, radius, color, direction, log_aniso)
+    check_values(sites)
+    return sites

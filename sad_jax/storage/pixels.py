@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from sad_jax.model.picture import scaled_by
 from sad_jax.storage.color import to_srgb
 
 MAX_PIXELS = 2**27  # 134 million: a float32 picture of 4 channels takes 2 GiB
@@ -61,12 +62,6 @@ def check_size(width: int, height: int, channels: int, limit: int) -> None:
 def scaled(values: np.ndarray, bits: int) -> np.ndarray:
     """Unsigned integers of so many bits as float32 in [0, 1]; rounded once."""
     return scaled_by(values, 2**bits - 1)
-
-
-def scaled_by(values: np.ndarray, largest: int) -> np.ndarray:
-    """Unsigned integers as float32 in [0, 1], given which is 1; rounded once."""
-    exact = values.dtype.itemsize <= 2 and largest < 2**24  # both are whole numbers in float32
-    return (values / (np.float32 if exact else np.float64)(largest)).astype(np.float32)
 
 
 def frames_note(count: int, read: str = "the first") -> list[str]:

@@ -27,11 +27,12 @@ import zlib
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, check_sites
+from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 
 MAGIC = b"\x89SAD"
 VERSION = 1
@@ -111,9 +112,8 @@ def decode(data: bytes) -> tuple[Sites, Canvas]:
     """
     header = read_header(data)
     fields = _CODECS[header.codec](header, memoryview(data)[_START:])
-    if not all(np.isfinite(field).all() for field in fields.values()):
-        raise ValueError("expected finite values in the .sad file, got NaN or infinite ones")
-    return Sites(**{name: jnp.asarray(field) for name, field in fields.items()}), header.canvas
+    check_values(sites := Sites(**jax.device_put(fields)))
+    return sites, header.canvas
 
 
 def read_header(data: bytes) -> Header:
@@ -128,6 +128,8 @@ def read_header(data: bytes) -> Header:
     Raises:
       ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads.
     """
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise ValueError(f"expected the bytes of a .sad file, got {describe(data)}")
     if data[: len(MAGIC)] != MAGIC:
         raise ValueError(f"expected a .sad file, got the first bytes {bytes(data[:4])!r}")
     if len(data) < _START:
@@ -159,12 +161,10 @@ def read_header(data: bytes) -> Header:
 def _planes(sites: Sites) -> np.ndarray:
     """The numbers of N sites as float32[7 + C, N], checked."""
     check_sites(sites)
-    fields = [np.asarray(getattr(sites, name)) for name in _FIELDS]
+    check_values(sites := in_float32(sites))
+    fields = [getattr(sites, name) for name in _FIELDS]
     planes = np.concatenate([field.reshape(sites.num_sites, -1).T for field in fields])
-    planes = planes.astype("<f4", order="C")
-    if not np.isfinite(planes).all():
-        raise ValueError("expected finite sites, got NaN or infinite values")
-    return planes
+    return planes.astype("<f4", order="C")
 
 
 def _unpack_raw(header: Header, payload: memoryview) -> dict[str, np.ndarray]:

@@ -44,13 +44,49 @@ def test_jvp_equals_finite_differences_and_the_hessian_is_symmetric(make_sites, 
     np.testing.assert_allclose(hessian, hessian.T, atol=1e-9 * np.abs(hessian).max())
 
 
-def test_forward_mode_of_the_default_names_the_one_that_has_it(make_sites):
+def test_forward_mode_of_the_default_equals_that_of_xla(make_sites, reference, assert_same):
+    """Alone, mapped, and through a jitted scan: the hand-written reverse pass stands in no way."""
     sites = make_sites(5, shape=SHAPE)
-    draw = partial(sad.render, lists=sad.find_candidates(sites, SHAPE))
-    with pytest.raises(TypeError, match=r'expected implementation="xla" for forward mode.*, got'):
-        jax.jvp(draw, (sites,), (sites,))
-    with pytest.raises(TypeError, match="custom_vjp"):  # JAX's own words, under the user's jit
-        jax.jvp(jax.jit(draw), (sites,), (sites,))
+    lists = reference.lists(sites, SHAPE)
+    change = jax.tree.map(lambda leaf: jnp.asarray(np.cos(7 * leaf)), sites)
+    twice = stack([change, jax.tree.map(jnp.negative, change)])
+
+    def tangents(sites, change, implementation):
+        draw = jax.jit(partial(sad.render, lists=lists, implementation=implementation))
+        push = lambda change: jax.jvp(draw, (sites,), (change,))[1]  # noqa: E731
+        again = lambda sites: jax.lax.scan(lambda s, _: (s, draw(s)), sites, None, length=1)[1]  # noqa: E731
+        return push(change), jax.vmap(push)(twice), jax.jvp(again, (sites,), (change,))[1]
+
+    run = jax.jit(tangents, static_argnums=2)
+    assert_same(run(sites, change, None), run(sites, change, "xla"), 1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+def test_second_derivatives_of_the_default_agree_in_every_order(make_sites, reference, assert_same):
+    sites, lists = in_float64(make_sites, reference)
+    change = jax.tree.map(lambda leaf: jnp.asarray(np.cos(7 * leaf)), sites)
+    inner = lambda a, b: sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))  # noqa: E731
+
+    def products(implementation):
+        loss = lambda s: jnp.sum(sad.render(s, lists, implementation=implementation) ** 2)  # noqa: E731
+        push = lambda f: lambda s: jax.jvp(f, (s,), (change,))[1]  # noqa: E731
+        reverse_twice = jax.grad(lambda s: inner(jax.grad(loss)(s), change))
+        return push(jax.grad(loss))(sites), jax.grad(push(loss))(sites), reverse_twice(sites)
+
+    run = jax.jit(products, static_argnums=0)
+    expected = run("xla")
+    assert_same(run(None), expected, 1e-8)
+    assert_same(expected[1:], (expected[0], expected[0]), 1e-8)
+
+
+def test_a_mapped_gradient_is_the_gradient_of_a_map(make_sites, reference, assert_same):
+    batch = [make_sites(5, shape=SHAPE, seed=seed) for seed in range(2)]
+    lists = stack([reference.lists(sites, SHAPE, k=4) for sites in batch])
+    loss = lambda sites, lists: jnp.sum(sad.render(sites, lists) ** 2)  # noqa: E731
+    total = lambda sites: jnp.sum(jax.vmap(loss)(sites, lists))  # noqa: E731
+    both = jax.jit(lambda sites: (jax.grad(total)(sites), jax.vmap(jax.grad(loss))(sites, lists)))
+    assert_same(*both(stack(batch)), 1e-6)
 
 
 @pytest.mark.slow

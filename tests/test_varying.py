@@ -1,0 +1,45 @@
+"""shard_map with its default checks, over automatic and explicit axes."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import mapped
+
+PROGRAM = Path(__file__).with_name("mapped.py")
+
+
+FUNCTIONS = mapped.problem(jax.eval_shape)
+QUICK = ("gradient", "find")
+
+
+def names() -> list:
+    marks = {name: () if name in QUICK else pytest.mark.slow for name in FUNCTIONS}
+    return [pytest.param(name, marks=mark) for name, mark in marks.items()]
+
+
+@pytest.mark.parametrize("name", names())
+def test_functions_can_be_mapped_over_devices(name):
+    """Traced for four devices, which need not be there."""
+    function, arguments = FUNCTIONS[name]
+    for kind in (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit):
+        mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",), (kind,))
+        spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
+        laid = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), arguments)  # noqa: B023
+        found = jax.eval_shape(mapped.over(mesh, function), *laid)
+        assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.slow
+def test_four_devices_find_what_one_finds():
+    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    command = [sys.executable, "-W", "error", PROGRAM]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
