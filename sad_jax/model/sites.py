@@ -49,6 +49,11 @@ class Sites(flax.struct.PyTreeNode):
         """Which rows hold a site of the picture; the others are free slots, see ``park``."""
         return self.radius != PARKED_RADIUS
 
+    def compact(self) -> Sites:
+        """The rows that hold a site of the picture."""
+        alive = np.flatnonzero(self.alive)
+        return jax.tree.map(lambda leaf: leaf[alive], self)
+
     def _repr_html_(self) -> str:
         """Number, channels, and of every field the least, middle and largest value."""
         alive = np.asarray(self.alive)

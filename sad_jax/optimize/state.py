@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -20,6 +21,29 @@ from sad_jax.model.sites import Sites
 from sad_jax.storage.pictures import as_rgb
 
 
+class Best(flax.struct.PyTreeNode):
+    """The sites of least loss that a fit has seen as a decoder draws them: on their exact lists.
+
+    Attributes:
+      sites: as many rows as the state has.
+      loss: float[], infinite as long as nothing has been seen.
+    """
+
+    sites: Sites
+    loss: jax.Array
+
+    @classmethod
+    def none_yet(cls, sites: Sites) -> Best:
+        """Nothing seen; ``sites`` give the shapes."""
+        return cls(sites, jnp.full((), jnp.inf, sites.color.dtype))
+
+    def or_else(self, sites: Sites, loss: jax.Array, counts: jax.Array | bool) -> Best:
+        """The better of this and other sites, if those count."""
+        return jax.tree.map(
+            partial(jnp.where, counts & (loss < self.loss)), Best(sites, loss), self
+        )
+
+
 class State(flax.struct.PyTreeNode):
     """Everything that is carried from step to step, by a fit and by a loss of the user's own.
 
@@ -31,6 +55,7 @@ class State(flax.struct.PyTreeNode):
       value: float[], before the last step: the loss; in a fit the weighted mean squared error,
         whatever its loss. NaN before the first step.
       key: the random key of the steps to come, where they are random; else None.
+      best: of a fit, the sites to return if the last ones are worse; else None.
     """
 
     sites: Sites
@@ -39,6 +64,7 @@ class State(flax.struct.PyTreeNode):
     step: jax.Array
     value: jax.Array = flax.struct.field(default_factory=lambda: jnp.float32(jnp.nan))
     key: jax.Array | None = None
+    best: Best | None = None
 
     @property
     def alive(self) -> jax.Array:
@@ -62,8 +88,7 @@ class State(flax.struct.PyTreeNode):
                 f"expected one state, got a batch of shape {self.alive.shape[:-1]}; "
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
-        alive = np.flatnonzero(self.alive)
-        return jax.tree.map(lambda leaf: leaf[alive], self.sites)
+        return self.sites.compact()
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""

@@ -34,6 +34,7 @@ def run_adam(
     *,
     rates: Rates,
     lists_every: int,
+    exact: jax.Array | bool = False,
 ) -> State:
     """``steps`` steps of the published recipe, of ``total`` in all.
 
@@ -44,10 +45,11 @@ def run_adam(
       total: float[].
       rates: of the optimiser.
       lists_every: steps between two propagation passes.
+      exact: bool[], whether the lists are exact and the sites few enough to be the best.
     """
     optimizer = paper_optimizer(rates)
 
-    def step(_, state: State) -> State:
+    def step(i, state: State) -> State:
         assert state.key is not None  # propagation is random
         canvas, key = state.lists.canvas, jax.random.fold_in(state.key, state.step)
 
@@ -55,7 +57,8 @@ def run_adam(
             lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
             return prepare(target.backend, lists)
 
-        mse, gradients = gradient(state.sites, state.lists, target)
+        errors, gradients = gradient(state.sites, state.lists, target)
+        best = state.best and state.best.or_else(state.sites, errors.loss, exact & (i == 0))
         lists = jax.lax.cond(state.step % lists_every == 0, renewed, lambda: state.lists)
         updates, optimizer_state = optimizer.update(
             gradients,
@@ -70,7 +73,8 @@ def run_adam(
             lists=lists,
             optimizer=optimizer_state,
             step=state.step + 1,
-            value=mse,
+            value=errors.mse,
+            best=best,
         )
 
     prepared = state.replace(lists=prepare(target.backend, state.lists))
@@ -85,10 +89,15 @@ def run_gauss_newton(
     steps: jax.Array,
     damping: jax.Array,
     sharpest: jax.Array | float = SHARPEST,
+    exact: jax.Array | bool = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
     """``steps`` Gauss-Newton steps on fixed lists, with the curvature of the first one.
+
+    A step after which the loss is larger is taken back. To see that costs nothing where the next
+    step needs the gradient there anyway; the last step on these lists is only tested if it is the
+    first, too, or if a step before it has failed.
 
     Args:
       state: of a fit, with a ``LastStep`` as its optimiser state.
@@ -96,6 +105,7 @@ def run_gauss_newton(
       steps: int32[].
       damping: float[], see ``gauss_newton.py``.
       sharpest: no site leaves a step with a larger tau / S, in 1 / pixels.
+      exact: bool[], whether the lists are exact and the sites few enough to be the best.
       optimizer: ``scale_by_plane`` with its options.
     """
     start, size = state.sites, state.lists.grid.size
@@ -106,8 +116,8 @@ def run_gauss_newton(
         return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
 
     def step(i, carry):
-        sites, last, mse, sums = carry
-        tangent, last = optimizer.update(
+        sites, last, errors, sums = carry
+        tangent, fresh = optimizer.update(
             to_tangent(sites, size, sums),
             last,
             curvature=curvature,
@@ -117,20 +127,24 @@ def run_gauss_newton(
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = clamp(moved, lists.canvas)
+        tested = (i + 1 < steps) | (steps == 1) | (last.caution > 1)
         ahead = jax.lax.cond(
-            i + 1 < steps,
-            lambda: gradient_sums(moved, lists, target),
-            lambda: (mse, sums),
+            tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
-        return moved, last, *ahead
+        good = ahead[0].loss <= errors.loss
+        kept = moved, jax.tree.map(partial(jnp.where, tested), fresh.worked(), fresh), *ahead
+        return jax.tree.map(partial(jnp.where, good), kept, (sites, fresh.failed(), errors, sums))
 
-    mse, sums, curvature = gradient_and_curvature(start, lists, target)
+    errors, sums, curvature = gradient_and_curvature(start, lists, target)
+    best = state.best and state.best.or_else(start, errors.loss, exact)
     curvature = curvature_in_tangents(start, size, curvature)
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
-    sites, last, mse, _ = jax.lax.fori_loop(0, steps, step, (start, last, mse, sums))
+    carry = start, last, errors, sums
+    sites, last, errors, _ = jax.lax.fori_loop(0, steps, step, carry)
     return state.replace(
         sites=sites,
         optimizer=last._replace(change=None),  # the lists may be others at the next call
         step=state.step + steps,
-        value=mse,
+        value=errors.mse,
+        best=best,
     )
