@@ -116,7 +116,7 @@ def run_gauss_newton(
         return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
 
     def step(i, carry):
-        sites, last, errors, sums = carry
+        sites, last, errors, sums, _ = carry
         tangent, fresh = optimizer.update(
             to_tangent(sites, size, sums),
             last,
@@ -133,18 +133,19 @@ def run_gauss_newton(
         )
         good = ahead[0].loss <= errors.loss
         kept = moved, jax.tree.map(partial(jnp.where, tested), fresh.worked(), fresh), *ahead
-        return jax.tree.map(partial(jnp.where, good), kept, (sites, fresh.failed(), errors, sums))
+        back = sites, fresh.failed(), errors, sums
+        return *jax.tree.map(partial(jnp.where, good), kept, back), errors.mse
 
     errors, sums, curvature = gradient_and_curvature(start, lists, target)
     best = state.best and state.best.or_else(start, errors.loss, exact)
     curvature = curvature_in_tangents(start, size, curvature)
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
-    carry = start, last, errors, sums
-    sites, last, errors, _ = jax.lax.fori_loop(0, steps, step, carry)
+    carry = start, last, errors, sums, errors.mse
+    sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
     return state.replace(
         sites=sites,
         optimizer=last._replace(change=None),  # the lists may be others at the next call
         step=state.step + steps,
-        value=errors.mse,
+        value=before,
         best=best,
     )
