@@ -43,7 +43,7 @@ def fit_batch(
     rounding (which a fit can enlarge). The batch is spread over as many local devices as divide B.
 
     Args:
-      images: [B, H, W] or [B, H, W, C], as for ``fit``.
+      images: [B, H, W] or [B, H, W, C], as for ``fit``; each has a range of values of its own.
       config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
       key: a JAX random key.
       progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
