@@ -149,13 +149,16 @@ def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
 def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
     """Finds what would make a fit fail at its end, before it starts."""
     sources = [path for path in (photo, args.mask) if path is not None]
-    written = [output_path(path) for path in written_paths(args, photo)]
+    written = written_paths(args, photo)
     if any(_is_one_of(sources, path) for path in written):
         raise ValueError(f"expected another --out folder, got the one that holds {photo}")
     if args.json not in (None, STDOUT):
-        json = output_path(args.json)
+        json = Path(args.json)
         if json.absolute() in [path.absolute() for path in written] or _is_one_of(sources, json):
             raise ValueError(f"expected a file of its own for --json, got {json}")
+        written.append(json)
+    for path in written:
+        output_path(path)
     checkpoint = checkpoint_path(args, photo)
     if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
         raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")
