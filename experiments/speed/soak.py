@@ -39,7 +39,7 @@ def main() -> None:
     for number in range(args.fits):
         shape = (16 + number % args.shapes, 24)
         image = np.random.default_rng(number).random((*shape, 3), np.float32)
-        config = sad.FitConfig(num_sites=40, recipe=args.recipe, steps=args.steps)
+        config = sad.FitConfig(num_sites=40, initial_sites=40, recipe=args.recipe, steps=args.steps)
         sad.fit(image, config, key=jax.random.key(number))
         programs.used(shape)
         resident.append(resident_mib())

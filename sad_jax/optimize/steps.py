@@ -58,7 +58,9 @@ def run_adam(
             return prepare(target.backend, lists)
 
         errors, gradients = gradient(state.sites, state.lists, target)
-        best = state.best and state.best.or_else(state.sites, errors.loss, exact & (i == 0))
+        best = state.best
+        if best is not None:
+            best = best.or_else(state.sites, errors.loss, exact & (i == 0))
         lists = jax.lax.cond(state.step % lists_every == 0, renewed, lambda: state.lists)
         updates, optimizer_state = optimizer.update(
             gradients,
@@ -131,13 +133,14 @@ def run_gauss_newton(
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
-        good = ahead[0].loss <= errors.loss
+        too_sharp = jnp.any(sites.log_tau > largest)  # to soften them may raise the loss
+        good = too_sharp | (ahead[0].loss <= errors.loss)
         kept = moved, jax.tree.map(partial(jnp.where, tested), fresh.worked(), fresh), *ahead
         back = sites, fresh.failed(), errors, sums
         return *jax.tree.map(partial(jnp.where, good), kept, back), errors.mse
 
     errors, sums, curvature = gradient_and_curvature(start, lists, target)
-    best = state.best and state.best.or_else(start, errors.loss, exact)
+    best = None if state.best is None else state.best.or_else(start, errors.loss, exact)
     curvature = curvature_in_tangents(start, size, curvature)
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
     carry = start, last, errors, sums, errors.mse

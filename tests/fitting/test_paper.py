@@ -68,7 +68,7 @@ def test_at_factor_one_the_shares_are_the_published_ones():
 def test_of_sites_with_pixels_of_their_own_the_least_different_go_first(make_sites, reference):
     """A light of one pixel stays longer than dark sites of many; others go before them all."""
     sites = make_sites(5, 1, (4, 6))
-    x = np.float32([0, 1, 2, 4, 5])
+    x = np.float32([0, 1.5, 2, 4, 5])
     sites = sites.replace(
         position=np.stack([x, np.ones_like(x)], -1),
         color=np.float32([[0], [0.1], [0.1], [1], [0.3]]),
