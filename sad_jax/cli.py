@@ -30,13 +30,10 @@ def main(argv: list[str] | None = None) -> int:
     """
     with Interrupts(program=argv is None) as interrupts, warnings_in_one_line():
         try:
-            from sad_jax.commands.arguments import make_parser
-
-            args = make_parser().parse_args(argv)
-            args.argv = sys.argv[1:] if argv is None else argv
-            args.interrupts = interrupts
-            args.words = sys.stderr if getattr(args, "json", None) == STDOUT else sys.stdout
-            code = args.run(args)
+            try:
+                code = _run(sys.argv[1:] if argv is None else argv, interrupts)
+            finally:
+                tell(end="")  # what argparse has written, too, may find nobody who reads it
             interrupts.check()
             return code
         except KeyboardInterrupt:
@@ -45,5 +42,13 @@ def main(argv: list[str] | None = None) -> int:
         except (ValueError, OSError, NotImplementedError, MemoryError) as error:
             complain(f"error: {error or 'expected more free memory, got none'}")
             return BAD_INPUT
-        finally:
-            tell(end="")  # what argparse has written, too, may find nobody who reads it
+
+
+def _run(argv: list[str], interrupts: Interrupts) -> int:
+    """Runs the command that the arguments name."""
+    from sad_jax.commands.arguments import make_parser
+
+    args = make_parser().parse_args(argv)
+    args.argv, args.interrupts = argv, interrupts
+    args.words = sys.stderr if getattr(args, "json", None) == STDOUT else sys.stdout
+    return args.run(args)

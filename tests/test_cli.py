@@ -554,6 +554,8 @@ def test_a_full_disk_under_stdout_is_told(file, capsys, monkeypatch):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         assert run("info", file) == 2
+        with pytest.raises(SystemExit, match="0"):  # nothing is lost by then
+            run("--help")
     assert capsys.readouterr().err == "sad-jax: error: [Errno 28] No space left on device\n"
 
 
