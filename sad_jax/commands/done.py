@@ -25,9 +25,7 @@ def find_done(args: argparse.Namespace, photo: Path) -> Figures | None:
       ValueError: results of another picture or other settings, without ``--force``.
     """
     path = output_of(args, photo, ".json")
-    if not path.exists() or not output_of(args, photo, ".sad").exists():
-        return None
-    if args.force and not args.resume:
+    if not path.exists() or (args.force and not args.resume):
         return None
     figures = _read(path)
     if figures is None:
@@ -35,7 +33,7 @@ def find_done(args: argparse.Namespace, photo: Path) -> Figures | None:
         return None
     found, expected = figures.pop(FIT), _identity(args, photo)
     if found == expected:
-        return figures
+        return figures if output_of(args, photo, ".sad").exists() else None
     if args.force:
         return None
     names = [name for name in expected if found.get(name) != expected[name]]

@@ -131,7 +131,6 @@ def test_results_of_another_picture_are_refused(fitted, capsys):
 )
 def test_foreign_figures_are_told_and_replaced(fitted, capsys, text):
     os.mkdir("out")
-    Path("out/a.sad").write_bytes(b"")
     Path("out/a.json").write_text(text, encoding="latin-1")
     assert run() == 0
     err = capsys.readouterr().err

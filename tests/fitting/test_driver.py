@@ -149,7 +149,7 @@ def test_the_best_state_seen_on_exact_lists_is_what_a_fit_returns(photo):
     assert np.isinf(losses[:8]).all()  # to step 160; sites have come and gone up to 150
     assert losses[8] >= losses[9]
     last, task = states[-1], make_task(photo, None, config)
-    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * last.sites.position
+    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
     spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
     sites, _ = PaperFit(config.constants).finish(task, spoilt)
     for a, b in zip(

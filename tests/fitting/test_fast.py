@@ -62,7 +62,7 @@ def test_the_best_state_seen_is_what_a_fit_returns(photo):
     assert (np.diff(seen[1:]) <= 0).all()
     assert seen[-1] < np.inf
     last, task = states[-1], make_task(photo, None, CONFIG)
-    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * last.sites.position
+    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
     spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
     sites, mse = FastFit(CONFIG.constants).finish(task, spoilt)
     assert mse <= last.best.loss
