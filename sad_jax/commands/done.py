@@ -38,7 +38,7 @@ def find_done(args: argparse.Namespace, photo: Path) -> Figures | None:
         return None
     names = [name for name in expected if found.get(name) != expected[name]]
     raise ValueError(
-        f"expected results of the same picture and settings, got another {', '.join(names)} "
+        f"expected results of the same picture and settings, got another {', '.join(names) or 'version'} "
         f"(--force fits again): {path}"
     )
 
