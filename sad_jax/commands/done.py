@@ -36,9 +36,9 @@ def find_done(args: argparse.Namespace, photo: Path) -> Figures | None:
         return figures if output_of(args, photo, ".sad").exists() else None
     if args.force:
         return None
-    names = [name for name in expected if found.get(name) != expected[name]]
+    names = [name for name in expected if found.get(name) != expected[name]] or ["version"]
     raise ValueError(
-        f"expected results of the same picture and settings, got another {', '.join(names) or 'version'} "
+        f"expected results of the same picture and settings, got another {', '.join(names)} "
         f"(--force fits again): {path}"
     )
 
