@@ -1,5 +1,6 @@
 """The command line: figures from the file, bad input in one line, nothing half written."""
 
+import io
 import json
 import os
 import subprocess
@@ -287,6 +288,32 @@ def test_bad_files(capsys, make_sites):
         (["fit"], "PHOTO"),
         (["fit", "photo.png", "--sites", "0"], "whole number from 1"),
         (["fit", "photo.png", "--sites", "many"], "got 'many'"),
+        (["fit", "photo.png", "--sites", "-3"], "whole number from 1"),
+        (["fit", "photo.png", "--sites", "1e3"], "whole number from 1"),
+        (["fit", "photo.png", "--steps", "-1"], "whole number from 1"),
+        (["fit", "photo.png", "--steps", "inf"], "whole number from 1"),
+        (["fit", "photo.png", "--steps", "2147483648"], "whole number from 1 to 2^31 - 1"),
+        (["fit", "photo.png", "--bpp", "inf"], "positive number"),
+        (["fit", "photo.png", "--bpp", "1e308"], "at most one site a pixel"),
+        (["fit", "photo.png", "--seconds", "nan"], "positive number"),
+        (["fit", "photo.png", "--k", "-1"], "whole number from 1"),
+        (["fit", "photo.png", "--seed", "nan"], "whole number from 0"),
+        (["fit", ""], "expected a path, got an empty one"),
+        (["fit", "photo.png", "--out", ""], "expected a path, got an empty one"),
+        (["fit", "photo.png", "--mask", ""], "expected a path, got an empty one"),
+        (["fit", "photo.png", "--json", ""], "expected a path, got an empty one"),
+        (["fit", "photo.png", "--json", "photo.png"], "a file of its own for --json"),
+        (["fit", "photo.png", "--json", "./out/photo.sad"], "a file of its own for --json"),
+        (["render", ""], "expected a path, got an empty one"),
+        (["render", "a.sad", "--out", ""], "expected a path, got an empty one"),
+        (["render", "a.sad", "--target", ""], "expected a path, got an empty one"),
+        (["render", "a.sad", "--size", "-4x4"], "expected one argument"),
+        (["render", "a.sad", "--size", "4x4x4"], "whole number"),
+        (["render", "a.sad", "--size", "nanx4"], "whole number"),
+        (["render", "a.sad", "--scale", "nan"], "positive number"),
+        (["render", "a.sad", "--scale", "inf"], "positive number"),
+        (["info", ""], "expected a path, got an empty one"),
+        (["convert", "a.sad", ""], "expected a path, got an empty one"),
         (["fit", "photo.png", "--sites", "385"], "at most one site a pixel"),
         (["fit", "photo.png", "--bpp", "nan"], "positive number"),
         (["fit", "photo.png", "--bpp", "999"], "at most one site a pixel"),
@@ -430,7 +457,7 @@ def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys
     assert list(rows) == ["a.png", "b.jpg", "bad.png", "c.npy"]
     for name in ("a", "b", "c"):
         own = json.loads(Path(f"out/{name}.json").read_text())
-        assert own.keys() == set(FIT_KEYS.split())
+        assert own.keys() == {*FIT_KEYS.split(), "fit"}  # of which fit it is
         found = np.clip(np.asarray(sad.render(*sad.load(f"out/{name}.sad"))), 0, 1)
         source = next(folder.glob(f"{name}.*"))
         assert own["psnr"] == pytest.approx(psnr(found, sad.read_image(source)), abs=1e-3)
@@ -484,9 +511,120 @@ def test_folders_that_do_not_fit_are_refused(photo, tmp_path, capsys, words, exp
     assert_refused(capsys, "fit", "album", *words, expected=expected)
 
 
-def test_two_pictures_of_one_name_do_not_overwrite_each_other(photo, tmp_path, capsys):
-    (tmp_path / "album").mkdir()
-    for name in ("a.npy", "a.png"):
-        sad.write_image(f"album/{name}", sad.read_image(photo))
-    assert run("fit", "album", "--sites", SITES, "--steps", 2) == 2
-    assert "expected names that differ before the dot, got also a.npy" in capsys.readouterr().err
+class Nobody:
+    """A pipe that nobody reads, as a stream; what is written at its end would fail, too."""
+
+    def __init__(self, monkeypatch, name):
+        reader, writer = os.pipe()
+        os.close(reader)
+        self.stream = os.fdopen(writer, "w")
+        monkeypatch.setattr(sys, name, self.stream)
+
+    def close(self):
+        self.stream.close()  # raises if something is left that cannot be written
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("info", "a.sad"), ("info", "a.sad", "--json", "-"), ("render", "a.sad")],
+)
+def test_a_pipe_that_nobody_reads_stops_no_work(file, capsys, monkeypatch, words):
+    nobody = Nobody(monkeypatch, "stdout")
+    assert run(*words) == 0
+    nobody.close()
+    assert bool(capsys.readouterr().err) == ("--json" in words)  # where the words go then
+    assert Path("a_render.png").exists() == (words[0] == "render")
+
+
+def test_help_that_nobody_reads_is_no_error(monkeypatch):
+    nobody = Nobody(monkeypatch, "stdout")
+    with pytest.raises(SystemExit, match="0"):
+        run("--help")
+    nobody.close()
+
+
+def test_an_error_that_nobody_reads_is_an_error(capsys, monkeypatch):
+    nobody = Nobody(monkeypatch, "stderr")
+    assert run("info", "nowhere.sad") == 2
+    nobody.close()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_under_stdout_is_told(file, capsys, monkeypatch):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert run("info", file) == 2
+        with pytest.raises(SystemExit, match="0"):  # nothing is lost by then
+            run("--help")
+    assert capsys.readouterr().err == "sad-jax: error: [Errno 28] No space left on device\n"
+
+
+def test_names_that_no_coding_holds_are_told(file, capsys, monkeypatch):
+    name = os.fsdecode(b"\xff.png")
+    words = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", words)
+    assert run("render", file, "--out", name) == 0
+    assert words.buffer.getvalue().startswith(b"\\udcff.png: 16x12, 9 sites")
+    assert sad.read_image(name).shape == (12, 16, 3)
+
+
+@pytest.mark.parametrize("words", [("info", "a.sad"), ("render", "a.sad", "--out", "r.npy")])
+def test_figures_on_stdout_are_alone_there(file, capsys, words):
+    assert run(*words, "--json", "f.json") == 0
+    said = capsys.readouterr().out
+    assert run(*words, "--json", "-") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out).keys() == figures().keys()
+    assert json.loads(out)["sites"] == 9
+    assert len(err.splitlines()) == len(said.splitlines())
+    assert not os.path.exists("-")
+
+
+def test_a_warning_is_one_line(file, capsys, make_sites):
+    """Each time; here of a picture that 8 bits cannot hold."""
+    sites = make_sites(9)
+    sad.save("signed.sad", sites.replace(color=2 * sites.color - 1), (12, 16))
+    for _ in range(2):
+        assert run("render", "signed.sad", "--out", "r.png") == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith("sad-jax: warning: values of -0.")
+        assert lines[0].endswith("are clipped to [0, 1], .npy keeps them: r.png")
+
+
+def test_a_picture_is_rendered_and_compared_in_its_own_range(capsys, make_sites):
+    sites = make_sites(9)
+    for low, high in ((-1, 1), (0, 1e4)):
+        colors = (low + (high - low) * sites.color).astype(np.float32)
+        stored = sites.replace(color=colors)
+        sad.save("a.sad", stored, (12, 16))
+        assert run("render", "a.sad", "--out", "a.npy") == 0
+        drawn = np.array(sad.render(stored, (12, 16)))
+        np.testing.assert_allclose(np.load("a.npy"), drawn, rtol=1e-6)
+        noisy = np.clip(drawn + 0.01 * (high - low), low, high)
+        noisy[0, 0], noisy[0, 1] = low, high
+        np.save("target.npy", noisy)
+        capsys.readouterr()
+        words = ("--target", "target.npy", "--json", "f.json")
+        assert run("render", "a.sad", "--out", "b.npy", *words) == 0
+        mse = np.mean((np.load("a.npy").astype(float) - noisy) ** 2)
+        expected = 10 * np.log10((high - low) ** 2 / mse)
+        assert figures()["psnr"] == pytest.approx(expected, abs=1e-3)
+        assert figures()["value_range"] == [low, high]
+        assert f"dB on values of {low:g} to {high:g}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_signed_picture_is_fitted_in_its_own_range(photo, capsys):
+    image = 4 * sad.read_image(photo) - 2
+    np.save("photo.npy", image)
+    assert run("fit", "photo.npy", "--sites", SITES, "--steps", 40, "--json", "f.json") == 0
+    out, err = capsys.readouterr()
+    low, high = float(image.min()), float(image.max())
+    assert f"dB on values of {low:g} to {high:g}" in out
+    assert err.splitlines() == [line for line in err.splitlines() if "clipped" in line]
+    assert figures()["value_range"] == [low, high]
+    drawn = np.asarray(sad.render(*sad.load("out/photo.sad")))
+    expected = 10 * np.log10((high - low) ** 2 / np.mean((drawn - image) ** 2))
+    assert figures()["psnr"] == pytest.approx(expected, abs=1e-3)
+    assert expected > 25

@@ -34,11 +34,11 @@ def make_parser() -> argparse.ArgumentParser:
     _describe_fit(add("fit", run_fit, "turn a photograph into a file of sites and its pictures"))
     _describe_render(add("render", run_render, "draw a file of sites, at its own or another size"))
     info = add("info", run_info, "say what a file of sites holds")
-    info.add_argument("file", metavar="FILE", help=FILE)
-    info.add_argument("--json", metavar="FILE", help="write the figures")
+    info.add_argument("file", type=_path, metavar="FILE", help=FILE)
+    _describe_json(info)
     convert = add("convert", run_convert, "write a file of sites in another form")
-    convert.add_argument("file", metavar="FILE", help=FILE)
-    convert.add_argument("out", metavar="OUT", help=FILE)
+    convert.add_argument("file", type=_path, metavar="FILE", help=FILE)
+    convert.add_argument("out", type=_path, metavar="OUT", help=FILE)
     return parser
 
 
@@ -46,9 +46,10 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add(
         "photo",
+        type=_path,
         metavar="PHOTO",
         help="PNG, JPEG, TIFF, ... or .npy; or a folder of them, of which those are "
-        "skipped whose NAME.json is in DIR",
+        "skipped whose NAME.json in DIR is of the same picture and settings",
     )
     budget = command.add_mutually_exclusive_group()
     budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
@@ -60,24 +61,30 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
     add("--implementation", metavar="NAME", help="of the renderer: xla, pallas")
-    add("--mask", metavar="FILE", help="picture; black pixels do not count")
-    add("--out", default="out", metavar="DIR", help="default: %(default)s")
+    add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
+    add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")
     add("--video", action="store_true", help="also write a film of the fit")
     add("--resume", action="store_true", help="go on with an interrupted fit")
-    add("--json", metavar="FILE", help="write the figures")
+    add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    _describe_json(command)
 
 
 def _describe_render(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
-    add("file", metavar="FILE", help=".sad, or the official .txt or .json")
+    add("file", type=_path, metavar="FILE", help=".sad, or the official .txt or .json")
     size = command.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="WxH", help="pixels")
     size.add_argument("--scale", type=_positive, metavar="X", default=1.0)
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
-    add("--out", metavar="PNG", help="default: FILE_render.png beside FILE")
-    add("--target", metavar="PHOTO", help="report PSNR and SSIM against it")
-    add("--json", metavar="FILE", help="write the figures")
+    add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
+    add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
+    _describe_json(command)
+
+
+def _describe_json(command: argparse.ArgumentParser) -> None:
+    help_text = "write the figures; - for stdout, words then go to stderr"
+    command.add_argument("--json", type=_path, metavar="FILE", help=help_text)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,8 +102,14 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+def _path(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got an empty one")
+    return text
+
+
 def _count(text: str) -> int:
-    return _number(text, int, lambda value: value >= 1, "a whole number from 1")
+    return _number(text, int, lambda value: 1 <= value < 2**31, "a whole number from 1 to 2^31 - 1")
 
 
 def _seed(text: str) -> int:

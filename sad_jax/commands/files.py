@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sad_jax.commands import OK, complain
+from sad_jax.commands import OK, complain, tell
 from sad_jax.commands.report import rates, write_json
 from sad_jax.commands.runtime import output_path
 
@@ -28,7 +28,8 @@ def run_info(args: argparse.Namespace) -> int:
     args.interrupts.hold()
     write_json(args.json, figures)
     for name, value in figures.items():
-        print(f"{name:12} {value:.4f}" if isinstance(value, float) else f"{name:12} {value}")
+        number = f"{value:.4f}" if isinstance(value, float) else value
+        tell(f"{name:12} {number}", args.words)
     return OK
 
 

@@ -27,6 +27,7 @@ def run_fit(args: argparse.Namespace) -> int:
 def _interrupted(args: argparse.Namespace) -> str:
     """The last line of an interrupted fit: the arguments again, if there is what to go on from."""
     if not Path(args.photo).is_dir() and not checkpoint_path(args, args.photo).exists():
-        return "interrupted"
+        return args.interrupts.word
     words = [word for word in args.argv if word != "--resume"]
-    return f"interrupted; go on with: {shlex.join(['sad-jax', *words, '--resume'])}"
+    again = shlex.join(["sad-jax", *words, "--resume"])
+    return f"{args.interrupts.word}; go on with: {again}"

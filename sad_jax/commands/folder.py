@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import argparse
-import json
+import tempfile
+import unicodedata
 from pathlib import Path
 
-from sad_jax.commands import BAD_INPUT, OK, complain
-from sad_jax.commands.photo import fit_photo
-from sad_jax.commands.report import Figures, print_table, write_json
+from sad_jax.commands import BAD_INPUT, OK, complain, tell
+from sad_jax.commands.done import find_done, mark_done
+from sad_jax.commands.photo import fit_photo, written_paths
+from sad_jax.commands.report import STDOUT, Figures, table, write_json
+from sad_jax.commands.runtime import Programs, output_path
 
 
 def fit_folder(args: argparse.Namespace) -> int:
     """Every photograph of a folder; what is done is skipped, what is bad is reported and left out.
 
-    A photograph is done when its figures, ``NAME.json``, are there; they are written last.
+    A photograph is done when its figures, ``NAME.json``, are there and are those of the same
+    picture and settings; they are written last.
     """
     photos = _photos(args)
+    _check_names(args, photos)
+    programs = Programs()
     rows: dict[str, Figures] = {}
     failed = interrupted = False
     for photo in photos:
-        done = Path(args.out) / f"{photo.stem}.json"
         try:
             args.interrupts.check()
-            _refuse_twin(photo, rows)
-            if not done.exists():
+            figures = find_done(args, photo)
+            if figures is None:
                 figures, interrupted = fit_photo(args, photo)
                 if interrupted:
                     break
-                write_json(done, figures)
-            rows[photo.name] = json.loads(done.read_text())
+                mark_done(args, photo, figures)
+                programs.used((figures["height"], figures["width"], figures["sites"]))
+            rows[photo.name] = figures
         except KeyboardInterrupt:
             interrupted = True
             break
@@ -39,7 +45,7 @@ def fit_folder(args: argparse.Namespace) -> int:
             complain(f"error: {photo}: {error}")
         args.interrupts.hold()  # the rows so far are for the table
     write_json(args.json, rows)
-    print_table(rows)
+    tell(table(rows), args.words)
     if interrupted:
         raise KeyboardInterrupt
     return BAD_INPUT if failed else OK
@@ -60,8 +66,26 @@ def _photos(args: argparse.Namespace) -> list[Path]:
     return photos
 
 
-def _refuse_twin(photo: Path, rows: dict[str, Figures]) -> None:
-    """Raises where another photograph has the same name but for its suffix: so do their files."""
-    for name in rows:
-        if Path(name).stem == photo.stem:
-            raise ValueError(f"expected names that differ before the dot, got also {name}")
+def _check_names(args: argparse.Namespace, photos: list[Path]) -> None:
+    """Raises where two photographs, or one and ``--json``, would write the same file."""
+    plain = _plain_name if _ignores_case(output_path(Path(args.out) / "name").parent) else str
+    writer = {} if args.json in (None, STDOUT) else {plain(Path(args.json).absolute()): "--json"}
+    for photo in photos:
+        for path in written_paths(args, photo):
+            other = writer.setdefault(plain(path.absolute()), photo.name)
+            if other != photo.name:
+                raise ValueError(
+                    "expected pictures whose files get names of their own, "
+                    f"got {other} and {photo.name}, which both write {path}"
+                )
+
+
+def _plain_name(path: Path) -> str:
+    """What a file system that ignores case, and how accents are coded, takes for the same name."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
+
+
+def _ignores_case(folder: Path) -> bool:
+    with tempfile.NamedTemporaryFile(prefix=".sad-jax-", dir=folder) as file:
+        path = Path(file.name)
+        return path.with_name(path.name.upper()).exists()

@@ -1,5 +1,6 @@
-"""Ctrl-C: a command ends with one line, wherever it is, and what it has found is kept.
+"""Ctrl-C and SIGTERM: a command ends with one line, wherever it is, and what it found is kept.
 
+Both mean the same but for the word and the exit code; what is said of Ctrl-C below holds for both.
 Python answers Ctrl-C by an exception at whatever it does just then. During an import, or inside
 code that C++ calls, such an exception is printed as a traceback, turned into another error, or
 lost; and while XLA compiles it is not even raised. So it is done otherwise here: while there is
@@ -16,10 +17,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-
-from sad_jax.commands import INTERRUPTED
+from typing import Any
 
 PATIENCE = 1.0  # seconds
+WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
 class Interrupts:
@@ -36,9 +37,20 @@ class Interrupts:
 
     def __init__(self, *, program: bool):
         self.program = program
-        self.message: Callable[[], str] = lambda: "interrupted"
+        self.message: Callable[[], str] = lambda: self.word
+        self._signal = signal.SIGINT
         self._holding = self._asked = self._pending = False
-        self._previous: Callable | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def word(self) -> str:
+        """What has happened to the command."""
+        return WORDS[self._signal]
+
+    @property
+    def code(self) -> int:
+        """The exit code after it, by custom."""
+        return 128 + self._signal
 
     def hold(self) -> None:
         """From now on there is something to keep: the first Ctrl-C waits for ``check``."""
@@ -51,25 +63,29 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def __enter__(self) -> Interrupts:
-        previous = signal.getsignal(signal.SIGINT)
-        if threading.current_thread() is threading.main_thread() and callable(previous):
-            self._previous = previous
-            signal.signal(signal.SIGINT, self._handle)
-            if self.program:
-                self._start_listener()
+        if threading.current_thread() is threading.main_thread():
+            for number in WORDS:
+                if (was := signal.getsignal(number)) not in (None, signal.SIG_IGN):
+                    self._previous[number] = was
+        for number in self._previous:
+            signal.signal(number, self._handle)
+        if self._previous and self.program:
+            self._start_listener()
         return self
 
     def __exit__(self, *_) -> None:
-        if self._previous is None:
-            return
-        if self.program:
+        if self._previous and self.program:
             self._stop_listener()
-            # All is done: while Python clears up, Ctrl-C would only print a traceback.
-            atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, self._previous)
+        for number, was in self._previous.items():
+            if self.program:
+                # All is done: while Python clears up, Ctrl-C would only print a traceback.
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+            signal.signal(number, was)
 
-    def _handle(self, *_) -> None:
+    def _handle(self, number: int, _) -> None:
         """Runs in the main thread, once it is back from C++ in Python."""
+        if not self._asked:
+            self._signal = signal.Signals(number)
         if self._holding and not self._asked:
             self._asked = self._pending = True
         elif not self.program:
@@ -98,9 +114,11 @@ class Interrupts:
         that runs this one, or a finger that slipped.
         """
         first = None
-        while number := self._receiver.recv(1):
-            if number[0] != signal.SIGINT:
+        while received := self._receiver.recv(1):
+            if received[0] not in self._previous:
                 continue
+            if first is None:
+                self._signal = signal.Signals(received[0])
             if not self._holding:
                 time.sleep(PATIENCE)  # _handle is better: it does not end amid a write
                 if not self._holding:
@@ -116,4 +134,4 @@ class Interrupts:
             start = "\n" if os.isatty(2) else ""  # below the bar, and the ^C of the terminal
             os.write(2, f"{start}sad-jax: {self.message()}\n".encode())
         finally:
-            os._exit(INTERRUPTED)
+            os._exit(self.code)

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sad_jax.commands import tell
 from sad_jax.commands.bar import Bar
 from sad_jax.commands.render import draw
-from sad_jax.commands.report import Figures, decibels, quality, rates, versions
+from sad_jax.commands.report import STDOUT, Figures, decibels, quality, rates, versions
 from sad_jax.commands.runtime import output_path, start_jax
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sad_jax.fitting.config import FitConfig
     from sad_jax.fitting.result import FitResult
 
-OUTPUTS = (".sad", ".png", "_diagram.png", "_tau.png", "_error.png", ".gif")
+OUTPUTS = (".sad", ".png", "_diagram.png", "_tau.png", "_error.png")
 
 
 def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bool]:
@@ -29,7 +30,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     """
     from sad_jax.storage.pictures import read_image
 
-    config = _config(args)
+    config = fit_config(args)
     photo = read_image(source)
     height, width, _ = photo.shape
     mask = None if args.mask is None else _read_mask(args.mask, (height, width))
@@ -50,7 +51,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
             resume=args.resume,
         )
     args.interrupts.hold()
-    file = _path(args, source, ".sad")
+    file = output_of(args, source, ".sad")
     figures = _write_results(file, result, photo, bar.frames) | {
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
@@ -63,21 +64,29 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
         "device": jax.devices()[0].device_kind,
         "versions": versions(),
     }
-    print(
+    tell(
         f"{file}: {decibels(figures)}, {figures['sites']} sites, "
         f"{figures['bytes']} bytes = {figures['bpp']:.3f} bpp, {result.steps} steps in "
         f"{result.seconds:.1f} s and {result.compile_seconds:.1f} s of compilation",
-        flush=True,
+        args.words,
     )
     return figures, result.interrupted
 
 
 def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
     """Where an interrupted fit of a photograph keeps its state."""
-    return _path(args, source, ".ckpt")
+    return output_of(args, source, ".ckpt")
 
 
-def _path(args: argparse.Namespace, source: str | Path, ending: str) -> Path:
+def written_paths(args: argparse.Namespace, source: str | Path) -> list[Path]:
+    """Every file that a fit of a photograph may write; of one of a folder, its figures, too."""
+    endings = [*OUTPUTS, ".ckpt"]
+    endings += [".gif"] * args.video + [".json"] * Path(args.photo).is_dir()
+    return [output_of(args, source, ending) for ending in endings]
+
+
+def output_of(args: argparse.Namespace, source: str | Path, ending: str) -> Path:
+    """The file with this ending that belongs to a photograph."""
     return Path(args.out) / f"{Path(source).stem}{ending}"
 
 
@@ -97,15 +106,18 @@ def _write_results(
     image = draw(sites, lists, canvas.shape)
     stem = file.with_suffix("")
     write_image(f"{stem}.png", image if image.shape[2] <= 4 else displayed(image))
-    write_image(f"{stem}_diagram.png", viz.diagram(sites, lists))
+    values = result.value_range
+    shown = sites.replace(color=values.to_unit(sites.color))
+    write_image(f"{stem}_diagram.png", viz.diagram(shown, lists))
     write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
-    write_image(f"{stem}_error.png", viz.error_map(image, photo))
+    write_image(f"{stem}_error.png", viz.error_map(values.to_unit(image), values.to_unit(photo)))
     if frames:
         viz.write_film(f"{stem}.gif", frames)
     return quality(image, photo) | rates(file, sites.num_sites, canvas)
 
 
-def _config(args: argparse.Namespace) -> FitConfig:
+def fit_config(args: argparse.Namespace) -> FitConfig:
+    """The settings that the arguments mean."""
     from sad_jax.fitting.config import FitConfig
 
     given = {
@@ -136,13 +148,21 @@ def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
     """Finds what would make a fit fail at its end, before it starts."""
-    for ending in OUTPUTS:
-        path = output_path(_path(args, photo, ending))
-        for source in filter(None, (photo, args.mask)):
-            if path.exists() and path.samefile(source):
-                raise ValueError(f"expected another --out folder, got the one that holds {source}")
-    if args.json is not None:
-        output_path(args.json)
+    sources = [path for path in (photo, args.mask) if path is not None]
+    written = written_paths(args, photo)
+    if any(_is_one_of(sources, path) for path in written):
+        raise ValueError(f"expected another --out folder, got the one that holds {photo}")
+    if args.json not in (None, STDOUT):
+        json = Path(args.json)
+        if json.absolute() in [path.absolute() for path in written] or _is_one_of(sources, json):
+            raise ValueError(f"expected a file of its own for --json, got {json}")
+        written.append(json)
+    for path in written:
+        output_path(path)
     checkpoint = checkpoint_path(args, photo)
     if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
         raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")
+
+
+def _is_one_of(sources: list[str | Path], path: Path) -> bool:
+    return path.exists() and any(path.samefile(source) for source in sources)

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sad_jax.commands import OK
+from sad_jax.commands import OK, tell
 from sad_jax.commands.report import decibels, quality, write_json
 from sad_jax.commands.runtime import output_path, start_jax
 
@@ -46,19 +46,20 @@ def run_render(args: argparse.Namespace) -> int:
         figures |= quality(image, target)
         line += f", {decibels(figures)}"
     write_json(args.json, figures)
-    print(line)
+    tell(line, args.words)
     return OK
 
 
 def draw(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> np.ndarray:
-    """A picture as it is shown, float32[H, W, C] in [0, 1]; sampled anew at another size."""
+    """A picture, float32[H, W, C] in the range of its colours; sampled anew at another size."""
     import numpy as np
 
     from sad_jax.draw.api import render, resample
+    from sad_jax.model.value_range import ValueRange
 
     own = shape == lists.canvas.shape
     image = render(sites, lists) if own else resample(sites, lists, shape)
-    return np.clip(np.asarray(image), 0.0, 1.0)
+    return np.clip(np.asarray(image), *ValueRange.of(sites.color))
 
 
 def _draw_file(

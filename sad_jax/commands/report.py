@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sad_jax.commands import tell
 from sad_jax.commands.runtime import output_path
 
 if TYPE_CHECKING:
@@ -15,20 +16,29 @@ if TYPE_CHECKING:
     from sad_jax.model.canvas import Canvas
 
 Figures = dict[str, Any]
+STDOUT = "-"  # as the name of a JSON file
 PACKAGES = ("sad-jax", "jax", "jaxlib", "numpy")
 
 
 def quality(image: np.ndarray, target: np.ndarray) -> Figures:
-    """PSNR and SSIM of a picture; None where JSON has no number for it."""
+    """PSNR and SSIM of a picture as the target's range shows it; None where JSON has no number."""
     from sad_jax.metrics import psnr, ssim
+    from sad_jax.model.value_range import ValueRange
 
+    values = ValueRange.of(target)
+    image, target = values.to_unit(image).clip(0, 1), values.to_unit(target)
     figures = {"psnr": psnr(image, target), "ssim": ssim(image, target)}
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    return finite if values.is_unit else finite | {"value_range": list(values)}
 
 
 def decibels(figures: Figures) -> str:
-    """The PSNR in words."""
-    return "no error" if figures["psnr"] is None else f"{figures['psnr']:.2f} dB"
+    """The PSNR in words, with the range of values that its peak is the width of, unless [0, 1]."""
+    if figures["psnr"] is None:
+        return "no error"
+    low, high = figures.get("value_range", (0, 1))
+    told = "" if (low, high) == (0, 1) else f" on values of {low:g} to {high:g}"
+    return f"{figures['psnr']:.2f} dB{told}"
 
 
 def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
@@ -45,28 +55,44 @@ def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
 
 
 def write_json(path: str | Path | None, figures: Figures | dict[str, Figures]) -> None:
-    """Writes figures to a file, if one is wanted."""
+    """Writes figures to a file or to stdout, if one is wanted."""
     from sad_jax.storage.atomic import write_bytes
 
-    if path is not None:
-        text = json.dumps(figures, indent=2, allow_nan=False)
+    if path is None:
+        return
+    text = json.dumps(figures, indent=2, allow_nan=False)
+    if path == STDOUT:
+        tell(text)
+    else:
         write_bytes(output_path(path), f"{text}\n".encode())
 
 
-def print_table(rows: dict[str, Figures]) -> None:
+def table(rows: dict[str, Figures]) -> str:
     """A line a photograph, and the means of what was fitted."""
     width = max(map(len, [*rows, "photo"]), default=0)
-    print(f"{'photo':{width}}  {'PSNR':>7} {'SSIM':>7} {'sites':>8} {'bpp':>8} {'seconds':>8}")
+    head = f"{'photo':{width}}  {'PSNR':>7} {'SSIM':>7} {'sites':>8} {'bpp':>8} {'seconds':>8}"
     fitted = [row for row in rows.values() if "error" not in row]
-    for name, row in rows.items():
-        print(f"{name:{width}}  {'failed: ' + row['error'] if 'error' in row else _cells(row)}")
+    lines = [
+        f"{name:{width}}  {'failed: ' + row['error'] if 'error' in row else _cells(row)}"
+        for name, row in rows.items()
+    ]
     means = {
         name: sum(values) / len(values)
         for name in ("psnr", "ssim", "sites", "bpp", "seconds")
         if (values := [row[name] for row in fitted if row[name] is not None])
     }
-    print(f"{'mean':{width}}  {_cells(means)}" if fitted else "nothing was fitted")
-    print(f"{len(fitted)} of {len(rows)} fitted")
+    mean = f"{'mean':{width}}  {_cells(means)}" if fitted else "nothing was fitted"
+    return "\n".join([head, *lines, mean, f"{len(fitted)} of {len(rows)} fitted"])
+
+
+def is_row(row: Figures) -> bool:
+    """Whether figures have what the table shows."""
+    numbers = [row.get(name) for name in ("sites", "bpp", "seconds")]
+    quality = [row.get(name, "") for name in ("psnr", "ssim")]
+    number = (int, float)
+    return all(isinstance(value, number) for value in numbers) and all(
+        value is None or isinstance(value, number) for value in quality
+    )
 
 
 def _cells(row: Figures) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Hashable
 from pathlib import Path
+
+MOST_KINDS = 4  # of fits whose programs are kept in memory, about 110 MiB each
 
 
 def start_jax():
@@ -23,6 +26,26 @@ def start_jax():
         if "JAX_LOGGING_LEVEL" not in os.environ:
             jax.config.update("jax_logging_level", "CRITICAL")
     return jax
+
+
+class Programs:
+    """What JAX has compiled, dropped from memory now and then.
+
+    Pictures of each size need programs of their own, which JAX keeps as long as the process lives.
+    When more than ``MOST_KINDS`` have been used, all are dropped.
+    """
+
+    def __init__(self):
+        self._kinds: set[Hashable] = set()
+
+    def used(self, kind: Hashable) -> None:
+        """Tells of a fit that is done; one of the same kind runs the same programs."""
+        self._kinds.add(kind)
+        if len(self._kinds) > MOST_KINDS:
+            import jax
+
+            jax.clear_caches()
+            self._kinds.clear()
 
 
 def output_path(path: str | os.PathLike) -> Path:

@@ -43,7 +43,7 @@ def fit_batch(
     rounding (which a fit can enlarge). The batch is spread over as many local devices as divide B.
 
     Args:
-      images: [B, H, W] or [B, H, W, C], as for ``fit``.
+      images: [B, H, W] or [B, H, W, C], as for ``fit``; each has a range of values of its own.
       config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
       key: a JAX random key.
       progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
@@ -83,7 +83,7 @@ def fit_batch(
             done = max(step / steps, clock.seconds / seconds)
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
-            pace = method.pace(tasks[0], step, done)
+            pace = method.pace(tasks[0], states[0], done)
             together = _advance(method, mesh, stack(states), targets, pace)
             states = unstack(together)
             step = int(states[0].step)
@@ -102,7 +102,7 @@ def _advance(method: FastFit, mesh: Mesh, states: State, targets: Target, pace: 
     """New lists, and steps on them, for all pictures; each device does its own."""
 
     def one(state: State, target: Target, pace: Pace) -> State:
-        return method.run(refresh(state, implementation=target.backend), target, *pace)
+        return method.run(refresh(state, implementation=target.backend), target, pace)
 
     every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
     together = jax.shard_map(

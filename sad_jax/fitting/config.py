@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from numbers import Integral
 
 from sad_jax.backend import NAMES
 from sad_jax.fitting.recipe import RECIPES, Recipe, recipe_of
@@ -12,6 +13,7 @@ from sad_jax.optimize.least_squares import SLOPES
 
 LOSSES = tuple(SLOPES)
 DEFAULT_PIXELS_PER_SITE = 8
+MOST = 2**31 - 1  # of sites and steps, which are counted in int32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +67,11 @@ class FitConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value}")
+        for name in ("num_sites", "steps", "initial_sites"):
+            value = getattr(self, name)
+            whole = isinstance(value, Integral) and not isinstance(value, bool) and value <= MOST
+            if value is not None and not whole:
+                raise ValueError(f"expected {name} to be a whole number up to {MOST}, got {value}")
         if self.loss not in LOSSES:
             raise ValueError(
                 f"expected a loss of {LOSSES}, got {self.loss!r}; sad_jax.minimize takes any loss"
@@ -99,7 +106,7 @@ class FitConfig:
         if self.num_sites is not None:
             sites = self.num_sites
         elif self.bpp is not None:
-            sites = max(1, round(self.bpp * pixels / BITS_PER_SITE))
+            sites = max(1, round(min(self.bpp * pixels / BITS_PER_SITE, MOST)))
         else:
             sites = max(1, pixels // DEFAULT_PIXELS_PER_SITE)
         if sites > pixels:

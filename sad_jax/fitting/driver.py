@@ -44,14 +44,21 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     resume: bool = False,
 ) -> FitResult:
-    """Fits sites to a picture; in float32, also of a picture in float64.
+    """Fits sites to a picture; of all it has seen, those whose decoded picture has the least loss.
+
+    It computes in float32, also of a picture in float64.
+
+    JAX keeps what it compiles: about 110 MiB for every size of picture and number of sites. A
+    process that fits many sizes calls ``jax.clear_caches()`` now and then.
 
     Args:
-      image: [H, W] or [H, W, C], any number of channels; float in [0, 1], uint8 or uint16.
+      image: [H, W] or [H, W, C], any number of channels; uint8, uint16 or float. A float picture
+        that leaves [0, 1], signed or of high dynamic range, is scaled to it for the fit, and the
+        colours of the sites back: see ``FitResult.value_range``.
       config: the budget and the recipe.
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
-      progress: called every few steps.
+      progress: called every few steps, with the state of the picture scaled to [0, 1].
       checkpoint: a file for the state, written about every 30 seconds and on Ctrl-C, and removed
         when the fit is done.
       resume: go on from ``checkpoint`` if it is there; it must be of the same image and config.

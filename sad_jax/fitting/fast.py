@@ -10,12 +10,14 @@ Borders between sites start soft and may sharpen as the run goes on (graduated n
 and Zisserman 1987). A site with sharp borders sees no error beyond them: if sites sharpen early,
 they stay where they are, and it is the sharp ones among them that look too dear to remove.
 
-Last, with geometry and lists frozen, the colours solve their linear least-squares problem.
+Last, with geometry and lists frozen, the colours solve their linear least-squares problem; if the
+fit has seen a better picture on the way, within the budget and on exact lists, those of its sites.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,18 +32,24 @@ from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.edits import change_sites, keep_slots, refresh, thin
-from sad_jax.optimize.gauss_newton import (
-    SHARPEST,
-    scale_by_plane,
-)
-from sad_jax.optimize.least_squares import (
-    Target,
-)
+from sad_jax.optimize.gauss_newton import SHARPEST, scale_by_plane
+from sad_jax.optimize.least_squares import Errors, Target
 from sad_jax.optimize.rows import find_rows
-from sad_jax.optimize.state import State
+from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_gauss_newton
 
-Pace = tuple[jax.Array, jax.Array, jax.Array]  # steps, damping, largest tau / S
+
+class Pace(NamedTuple):
+    """How a fit goes on until the next search.
+
+    ``steps``: int32[], on the same lists; ``damping``; ``sharpest``: largest tau / S; ``enough``:
+    bool[], whether there are no more slots than the budget, so that the sites may be the best.
+    """
+
+    steps: jax.Array
+    damping: jax.Array
+    sharpest: jax.Array
+    enough: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +74,7 @@ class FastFit:
             optimizer=self.optimizer.init(sites),
             step=jnp.int32(0),
             rows=find_rows(self.optimizer, sites),
+            best=Best.none_yet(sites),
         )
 
     def advance(self, task: Task, state: State, progress: float) -> State:
@@ -74,7 +83,7 @@ class FastFit:
         if step:
             state = self.control(task, state, progress)
             state = refresh(state, implementation=task.backend)
-        return self.run(state, task.target, *self.pace(task, step, progress))
+        return self.run(state, task.target, self.pace(task, state, progress))
 
     def control(self, task: Task, state: State, progress: float) -> State:
         """Prunes and splits as many sites as it is time for; the lists are left as they were."""
@@ -90,39 +99,55 @@ class FastFit:
             )
         if state.num_sites <= task.budget < state.sites.num_sites:
             state = keep_slots(state, task.budget)  # once: two shapes in all
+            state = state.replace(best=Best.none_yet(state.sites))
         return state
 
-    def pace(self, task: Task, step: int, progress: float) -> Pace:
-        """How many steps to take on the same lists, int32[], their damping and largest tau / S."""
+    def pace(self, task: Task, state: State, progress: float) -> Pace:
+        """What to do until the next search."""
         recipe = self.recipe
         every = recipe.lists_every if progress < recipe.late else recipe.lists_every_late
         damping = recipe.damping_start * (recipe.damping_end / recipe.damping_start) ** progress
         softest = min(recipe.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
         sharpest = softest * (SHARPEST / softest) ** min(progress / recipe.soft_end, 1)
-        steps = jnp.int32(min(every, task.steps - step))
-        return steps, jnp.float32(damping), jnp.float32(sharpest)
+        return Pace(
+            steps=jnp.int32(min(every, task.steps - int(state.step))),
+            damping=jnp.float32(damping),
+            sharpest=jnp.float32(sharpest),
+            enough=jnp.asarray(state.sites.num_sites <= task.budget),
+        )
 
-    def run(self, state: State, target: Target, steps, damping, sharpest) -> State:
-        """``steps`` steps on the same lists, in parts that have one curvature each."""
+    def run(self, state: State, target: Target, pace: Pace) -> State:
+        """Steps on the same lists, in parts that have one curvature each."""
 
-        def part(state: State, some: jax.Array) -> State:
+        def part(state: State, some: jax.Array, exact: jax.Array) -> State:
             return run_gauss_newton(
-                state, target, some, damping, sharpest, optimizer=self.optimizer
+                state, target, some, pace.damping, pace.sharpest, exact, optimizer=self.optimizer
             )
 
         every = self.recipe.curvature_every
-        known = not isinstance(steps, jax.core.Tracer)
-        most = int(steps) if known else max(self.recipe.lists_every, self.recipe.lists_every_late)
+        known = not isinstance(pace.steps, jax.core.Tracer)
+        most = max(self.recipe.lists_every, self.recipe.lists_every_late)
+        most = int(pace.steps) if known else most
         for first in range(0, most, every):
-            some = jnp.clip(steps - first, 0, every)
+            some = jnp.clip(pace.steps - first, 0, every)
+            exact = pace.enough & (first == 0)  # lists are those of the first part's sites
             if first and not known:  # in a batch, which is jitted, no step may be left
-                state = jax.lax.cond(some > 0, part, lambda state, _: state, state, some)
+                state = jax.lax.cond(some > 0, part, lambda s, *_: s, state, some, exact)
             else:
-                state = part(state, some)
+                state = part(state, some, exact)
         return state
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
-        sites = thin(state, task.target, task.image, task.budget).compact()
+        """The sites to store, and the mean squared error of their picture."""
+        best = state.best
+        assert best is not None  # of a fit
+        last = thin(state, task.target, task.image, task.budget).compact()
+        sites, errors = self._solve_colors(task, last)
+        if best.loss < jnp.inf and not errors.loss <= best.loss:
+            sites, errors = self._solve_colors(task, best.sites.compact())
+        return sites, errors.mse
+
+    def _solve_colors(self, task: Task, sites: Sites) -> tuple[Sites, Errors]:
         lists = exact_lists(task, sites)
         return solve_colors(sites, lists, task.target, iterations=self.recipe.color_iterations)
 

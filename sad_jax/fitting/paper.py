@@ -7,7 +7,8 @@ SIGGRAPH 2026, and its code.)
 
 The lists are propagated as published, every 8 steps. In the last quarter, where the sites no longer
 come and go, they are also corrected by the exact ones every 100 steps and at the end: the decoder
-uses exact lists, so that the file shows what the fit has seen.
+uses exact lists, so that the file shows what the fit has seen. Of these states on exact lists the
+best is stored.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sad_jax.fitting.recipe import PaperRecipe
 from sad_jax.fitting.task import Task
+from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.flooding import offer_at_home, seed_candidates
 from sad_jax.model.sites import Sites, pad
 from sad_jax.model.start import init_sites
 from sad_jax.optimize.adam import paper_optimizer
-from sad_jax.optimize.edits import change_sites, refresh, thin
+from sad_jax.optimize.density import HOLE, Statistics, statistics
+from sad_jax.optimize.edits import edit, refresh, thin
 from sad_jax.optimize.rows import find_rows
-from sad_jax.optimize.state import State
+from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_adam
 
 
@@ -52,20 +56,15 @@ class PaperFit:
             step=jnp.int32(0),
             rows=find_rows(optimizer, sites),
             key=key,
+            best=Best.none_yet(sites),
         )
 
     def advance(self, task: Task, state: State, progress: float) -> State:
         """The steps up to the next split, pruning or exact search, and that."""
         step, schedule = int(state.step), self.schedule(task)
         count = min(self.recipe.split_every - step % self.recipe.split_every, task.steps - step)
-        state = run_adam(
-            state,
-            task.target,
-            jnp.int32(count),
-            jnp.float32(task.steps),
-            rates=self.recipe.rates,
-            lists_every=self.recipe.lists_every,
-        )
+        exact = step > schedule.end and step % self.recipe.exact_every == 0
+        state = self._run(task, state, count, exact and state.num_sites <= task.budget)
         step += count
         if step <= schedule.end and step < task.steps:
             return self._control(task, schedule, state, step)
@@ -74,17 +73,52 @@ class PaperFit:
         return state
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
+        """The sites to store, and the mean squared error in the last step."""
         # only a run that was cut short has too many
-        state = thin(state, task.target, task.image, task.budget)
-        return state.compact(), state.value
+        last = thin(state, task.target, task.image, task.budget)
+        last = refresh(last, implementation=task.backend)
+        best = self._run(task, last, 1, True).best  # a step, to see the last sites, too
+        assert best is not None  # of a fit
+        return (best if best.loss < jnp.inf else last).sites.compact(), state.value
+
+    def _run(self, task: Task, state: State, steps: int, exact: bool) -> State:
+        """Adam steps from a state whose lists are exact, its sites within the budget, or not."""
+        return run_adam(
+            state,
+            task.target,
+            jnp.int32(steps),
+            jnp.float32(task.steps),
+            rates=self.recipe.rates,
+            lists_every=self.recipe.lists_every,
+            exact=jnp.asarray(exact),
+        )
 
     def _control(self, task: Task, schedule: Schedule, state: State, step: int) -> State:
         """Prunes and splits, and offers the children to the lists of their cells."""
         splits, prunes = schedule.changes(step, state.num_sites)
         if not splits and not prunes:
             return state
-        state = change_sites(state, task.target, task.image, prunes=prunes, splits=splits)
+        stats = statistics(state.sites, state.lists, task.target)
+        stats = fill_holes(stats, state.sites, state.lists)
+        state = edit(state, stats, task.image, prunes=prunes, splits=splits)
         return state.replace(lists=offer_at_home(state.sites, state.lists))
+
+
+def fill_holes(stats: Statistics, sites: Sites, lists: Candidates) -> Statistics:
+    """The statistics, with a removal cost also for sites that have pixels to themselves.
+
+    ``statistics`` cannot tell what such a pixel would show without its site, and charges ``HOLE``
+    for each. So these sites go last; but of them the one with the fewest pixels would be the first
+    to go, such as a small light on a plain ground. Here such a pixel is taken to show the next site
+    in the list at the site's own place, and costs the square of the difference in colour.
+    """
+    ids, own = np.asarray(lists.at(sites.position)), np.arange(sites.num_sites)
+    color = np.asarray(sites.color, np.float64)
+    following = ids[own, np.argmax(ids != own[:, None], axis=1)]
+    difference = np.sum((color - color[following]) ** 2, axis=1)
+    pixels = stats.removal.astype(np.float64) / HOLE
+    filled = HOLE + pixels * difference
+    return stats._replace(removal=np.where(pixels > 0.5, filled, stats.removal))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from sad_jax import html
@@ -16,6 +17,7 @@ from sad_jax.lists.exact import find_candidates
 from sad_jax.metrics import mse_to_psnr, psnr, ssim
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
+from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import as_rgb
 from sad_jax.storage.sad import decode, encode
@@ -29,15 +31,17 @@ class FitResult:
       sites: the N sites as the file holds them, in its order.
       canvas: the picture's size, with K and cell size.
       data: the bytes of the ``.sad`` file.
-      psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike.
+      psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike; the peak
+        is the width of ``value_range``, to which both are scaled.
+      value_range: (0, 1), or the wider one of the photo's values, and so of the sites' colours.
       loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
-        after the colours are solved.
+        after the colours are solved; of an earlier step, if that is what is stored.
       seconds: of the fit without compilation; ``compile_seconds``: tracing and compiling.
       steps: optimiser steps done.
       implementation: what the passes over the picture ran on.
       history: lists by name: step, psnr (in the loop), sites, seconds.
-      interrupted: whether Ctrl-C ended it; the sites are those of the last step, thinned to the
-        budget and finished.
+      interrupted: whether Ctrl-C ended it; if the budget was not reached, the sites are those of
+        the last step, thinned to it and finished.
     """
 
     sites: Sites
@@ -45,6 +49,7 @@ class FitResult:
     data: bytes
     psnr: float
     ssim: float
+    value_range: ValueRange
     loop_psnr: float
     seconds: float
     compile_seconds: float
@@ -79,20 +84,23 @@ def make_result(
 ) -> FitResult:
     """The file of finished sites, and the figures of the picture decoded from it.
 
-    ``mse`` is what the fit itself saw last.
+    ``mse`` is what the fit itself saw last. The sites' colours are mapped to the photo's values.
     """
-    canvas = task.canvas
+    canvas, values = task.canvas, task.value_range
     sites = along_curve(sites, canvas)
+    sites = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
     data = encode(sites, canvas)
     decoded, _ = decode(data)
     near = unknown_lists(canvas, decoded)  # for the program that the fit has compiled
-    picture = np.asarray(render(decoded, find_candidates(decoded, canvas, near=near)))
+    drawn = render(decoded, find_candidates(decoded, canvas, near=near))
+    picture, photo = values.to_unit(drawn), values.to_unit(photo)
     return FitResult(
         sites=sites,
         canvas=canvas,
         data=data,
         psnr=psnr(picture, photo),
         ssim=ssim(picture, photo),
+        value_range=values,
         loop_psnr=float(mse_to_psnr(mse)),
         seconds=clock.seconds,
         compile_seconds=clock.compiling,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 from sad_jax.backend import Backend, resolve
 from sad_jax.fitting.config import FitConfig
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 
 
@@ -21,9 +22,10 @@ class Task:
     """One picture to fit.
 
     Attributes:
-      image: float32[H, W, C], the photo with the mean colour where the weight is zero; sites start
-        from it, and children take its colours.
-      target: the photo as it is and its weights, laid out in cells; it names the backend.
+      image: float32[H, W, C], the photo in [0, 1], with the mean colour where the weight is zero;
+        sites start from it, and children take its colours.
+      target: the photo in [0, 1] and its weights, laid out in cells; it names the backend.
+      value_range: of the photo's values that count, which are 0 and 1 here.
       canvas: the picture's canvas.
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.
@@ -32,6 +34,7 @@ class Task:
 
     image: np.ndarray
     target: Target
+    value_range: ValueRange
     canvas: Canvas
     budget: int
     initial: int
@@ -44,6 +47,8 @@ class Task:
 
 def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
     """One picture with its budget; raises where the settings do not run."""
+    value_range = ValueRange.of(photo if weight is None else photo[np.asarray(weight) > 0])
+    photo = value_range.to_unit(photo)
     canvas, image = config.canvas(photo.shape[:2]), jnp.asarray(photo)
     budget = config.budget(canvas.shape)
     usual = config.constants.initial_sites(canvas.pixels, budget)
@@ -51,6 +56,7 @@ def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) ->
     return Task(
         image=visible(photo, weight),
         target=make_target(canvas.grid, image, weight, loss=config.loss, backend=backend),
+        value_range=value_range,
         canvas=canvas,
         budget=budget,
         initial=max(config.initial_sites or usual, budget),

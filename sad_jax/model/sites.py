@@ -60,6 +60,12 @@ class Sites(flax.struct.PyTreeNode):
         """Which rows hold a site of the picture; the others are free slots, see ``park``."""
         return is_alive(self.radius)
 
+    def compact(self) -> Sites:
+        """The rows that hold a site of the picture."""
+        sites = jax.device_get(self)
+        alive = np.flatnonzero(sites.alive)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
+
     def _repr_html_(self) -> str:
         """Number, channels, and of every field the least, middle and largest value."""
         alive = np.asarray(self.alive)

@@ -12,7 +12,13 @@ from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.gauss_newton import FLOOR
-from sad_jax.optimize.least_squares import Target, color_product, color_right_side, gradient_sums
+from sad_jax.optimize.least_squares import (
+    Errors,
+    Target,
+    color_product,
+    color_right_side,
+    gradient_sums,
+)
 from sad_jax.optimize.linear import TINY, conjugate_gradients
 
 
@@ -20,12 +26,12 @@ from sad_jax.optimize.linear import TINY, conjugate_gradients
 @broadcasting
 def solve_colors(
     sites: Sites, lists: Candidates, target: Target, *, iterations: int
-) -> tuple[Sites, jax.Array]:
+) -> tuple[Sites, Errors]:
     """The colours of least squared error for frozen geometry and lists, within [0, 1].
 
     Conjugate gradients on W'VW x = W'V (target - picture), each channel for itself, where W holds
     the weights of all pixels; each iteration is a render and its transpose. The change is clipped
-    and then scaled to its own optimum, so the error never grows. Also returns what it is then.
+    and then scaled to its own optimum, so the error never grows. Also returns the errors then.
     """
     lists = prepare(target.backend, lists)
     right = color_right_side(sites, lists, target)

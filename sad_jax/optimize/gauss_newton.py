@@ -30,6 +30,10 @@ of the loss's gradient. Where the user draws, J' is the ``vjp`` of that drawing 
 as a drawing by hand-written derivatives has no ``jvp``. D and the blocks are then those of the
 plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g.
 
+The model is quadratic, the picture is not: where a few pixels decide, a step can make the loss
+larger. Such a step is taken back (``steps.run_gauss_newton``), and the damping is multiplied by
+``FAILED`` for the steps to come, then by ``WORKED`` after each that works, until it is what it was.
+
 All steps are capped, a field by a trust region, and no border may become so sharp that sums over
 its pixels lose their digits.
 """
@@ -61,6 +65,7 @@ from sad_jax.optimize.linear import (
 from sad_jax.varying import alongside
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
+FAILED, WORKED, MOST_CAUTIOUS = 8.0, 0.5, 1e4  # factors of the damping, and their largest product
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
 
@@ -69,11 +74,22 @@ class LastStep(NamedTuple):
 
     ``step``: [N, 6 + C], zero for a site that has just changed. ``change``: the linear change of
     the picture by it, times the root of the weights, [blocks, cell * cell, C, lanes]; None where
-    the lists have changed since, so that it must be found anew.
+    the lists have changed since, so that it must be found anew. ``caution``: float[], at least 1,
+    by which the damping is multiplied, since steps have failed.
     """
 
     step: jax.Array
     change: jax.Array | None
+    caution: jax.Array
+
+    def failed(self) -> LastStep:
+        """Nothing to go along, and shorter steps."""
+        step, change = jax.tree.map(jnp.zeros_like, (self.step, self.change))
+        return LastStep(step, change, jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS))
+
+    def worked(self) -> LastStep:
+        """As it is, with longer steps if they were shortened."""
+        return self._replace(caution=jnp.maximum(self.caution * WORKED, 1))
 
 
 @functools.cache
@@ -98,10 +114,10 @@ def scale_by_plane(
 
     def init(sites: Sites) -> LastStep:
         step = jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
-        return LastStep(step, None)
+        return LastStep(step, None, jnp.ones((), step.dtype))
 
     def update(gradient, last, params=None, *, curvature: Curvature, push, damping, **unused):
-        diagonal = damping * curvature.diagonal + FLOOR
+        diagonal = damping * last.caution * curvature.diagonal + FLOOR
         fresh = trust_region.capped(-solve(curvature, diagonal, gradient))
         before = push(last.step.T) if last.change is None else last.change
         plane = jnp.stack([fresh, last.step.T])
@@ -112,7 +128,8 @@ def scale_by_plane(
         step = trust_region.capped(first * plane[0] + second * plane[1])
         if not use_last_step:
             return step, last
-        return step, LastStep(step.T, first * changes[0] + second * changes[1])
+        change = first * changes[0] + second * changes[1]
+        return step, last._replace(step=step.T, change=change)
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -39,6 +39,22 @@ SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
     "huber": lambda s: HUBER_WIDTH * jax.lax.rsqrt(jnp.maximum(s, HUBER_WIDTH**2)),
     "cauchy": lambda s: 1 / (1 + s / HUBER_WIDTH**2),
 }
+ROBUST: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho itself, where it is not s
+    "huber": lambda s: jnp.where(
+        s <= HUBER_WIDTH**2, s, 2 * HUBER_WIDTH * jnp.sqrt(s) - HUBER_WIDTH**2
+    ),
+    "cauchy": lambda s: HUBER_WIDTH**2 * jnp.log1p(s / HUBER_WIDTH**2),
+}
+
+
+class Errors(NamedTuple):
+    """How far a picture is from its target, each float[], averaged over the weighted values.
+
+    ``mse``: v |e|^2; ``loss``: v rho(|e|^2), which is the same for least squares.
+    """
+
+    mse: jax.Array
+    loss: jax.Array
 
 
 class Target(flax.struct.PyTreeNode):
@@ -106,17 +122,29 @@ def compare(
     return sum_over_pixels(target.backend, sites, lists, entries, slots, *pictures, **options)
 
 
-def gradient(sites: Sites, lists: Candidates, target: Target) -> tuple[jax.Array, Sites]:
-    """Mean squared error over the weighted values, and dL/d sites."""
-    mse, sums = gradient_sums(sites, lists, target)
-    return mse, site_gradient(sites, lists.grid.size, 2 * target.scale * sums)
+def gradient(sites: Sites, lists: Candidates, target: Target) -> tuple[Errors, Sites]:
+    """The errors, and dL/d sites."""
+    found, sums = gradient_sums(sites, lists, target)
+    return found, site_gradient(sites, lists.grid.size, 2 * target.scale * sums)
 
 
-def gradient_sums(sites: Sites, lists: Candidates, target: Target) -> tuple[jax.Array, jax.Array]:
-    """One pass: mean squared error, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
+def gradient_sums(sites: Sites, lists: Candidates, target: Target) -> tuple[Errors, jax.Array]:
+    """One pass: the errors, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
     slots = partial(_error_slots, loss=target.loss)
-    sums = compare(sites, lists, target, formula.PHI + sites.channels + 1, slots)
-    return jnp.sum(sums[-1]) / target.values, sums[:-1]
+    entries = formula.PHI + sites.channels
+    sums = compare(sites, lists, target, entries + _measures(target.loss), slots)
+    return _errors(sums[entries:], target), sums[:entries]
+
+
+def _measures(loss: str) -> int:
+    """Entries of ``_error_slots`` that measure the error: |e|^2, and rho of it if it is another."""
+    return 1 + (loss in ROBUST)
+
+
+def _errors(shares: jax.Array, target: Target) -> Errors:
+    """The errors from the shares of all sites, [measures, N]."""
+    means = [jnp.sum(share) / target.values for share in shares]
+    return Errors(means[0], means[-1])
 
 
 def errors(pixel: Pixel, image) -> list[jax.Array]:
@@ -131,33 +159,36 @@ def effective_weight(pixel: Pixel, image, weight, loss: str) -> jax.Array:
 
 
 def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
-    """sum v rho' J'e of a slot, and its share of the energy v |e|^2."""
+    """sum v rho' J'e of a slot, and its shares of v |e|^2 and, if that is another, v rho."""
     error = errors(pixel, image)
     weighted = [effective_weight(pixel, image, weight, loss) * e for e in error]
-    return [*pull_back(pixel, weighted), pixel.weights * weight[0] * dot(error, error)]
+    squared, share = dot(error, error), pixel.weights * weight[0]
+    robust = [share * ROBUST[loss](squared)] if loss in ROBUST else []
+    return [*pull_back(pixel, weighted), share * squared, *robust]
 
 
 @broadcasting
 def gradient_and_curvature(
     sites: Sites, lists: Candidates, target: Target
-) -> tuple[jax.Array, jax.Array, Curvature]:
+) -> tuple[Errors, jax.Array, Curvature]:
     """One pass: as ``gradient_sums``, and the Gauss-Newton blocks of all sites.
 
     With residual e, weight v and the Jacobian J of a pixel's colour with respect to one site in
     (phi, colour), dc/dphi = w (c_i - c) and dc/dc_i = w I: gradient sum v J'e, curvature sum v J'J.
 
     Returns:
-      The mean squared error, the gradient [6 + C, N] and the curvature, both in (phi, colour).
+      The errors, the gradient [6 + C, N] and the curvature, both in (phi, colour).
     """
     channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
-    ends = np.cumsum([formula.PHI + channels, 1, len(rows), formula.PHI * channels, 1])
+    measures = _measures(target.loss)
+    ends = np.cumsum([formula.PHI + channels, measures, len(rows), formula.PHI * channels, 1])
     slots = partial(_curvature_slots, loss=target.loss)
     sums = compare(sites, lists, target, int(ends[-1]), slots)
-    gradients, energy, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
+    gradients, shares, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
     geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
     geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
     mixed = mixed.reshape(formula.PHI, channels, -1)
-    return jnp.sum(energy) / target.values, gradients, Curvature(geometry, mixed, color)
+    return _errors(shares, target), gradients, Curvature(geometry, mixed, color)
 
 
 def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import flax.struct
@@ -21,6 +22,29 @@ from sad_jax.optimize.rows import Rows
 from sad_jax.storage.pictures import as_rgb
 
 
+class Best(flax.struct.PyTreeNode):
+    """The sites of least loss that a fit has seen as a decoder draws them: on their exact lists.
+
+    Attributes:
+      sites: as many rows as the state has.
+      loss: float[], infinite as long as nothing has been seen.
+    """
+
+    sites: Sites
+    loss: jax.Array
+
+    @classmethod
+    def none_yet(cls, sites: Sites) -> Best:
+        """Nothing seen; ``sites`` give the shapes."""
+        return cls(sites, jnp.full((), jnp.inf, sites.color.dtype))
+
+    def or_else(self, sites: Sites, loss: jax.Array, counts: jax.Array | bool) -> Best:
+        """The better of this and other sites, if those count."""
+        return jax.tree.map(
+            partial(jnp.where, counts & (loss < self.loss)), Best(sites, loss), self
+        )
+
+
 class State(flax.struct.PyTreeNode):
     """Everything that is carried from step to step, by a fit and by a loss of the user's own.
 
@@ -36,6 +60,7 @@ class State(flax.struct.PyTreeNode):
       params_optimizer: their optax state.
       rows: which leaves of ``optimizer`` have a row a site, see ``rows.py`` (static); None if
         unknown, and then the sites cannot be edited.
+      best: of a fit, the sites to return if the last ones are worse; else None.
     """
 
     sites: Sites
@@ -47,6 +72,7 @@ class State(flax.struct.PyTreeNode):
     params: Any = None
     params_optimizer: optax.OptState = None
     rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None, repr=False)
+    best: Best | None = None
 
     @property
     def alive(self) -> jax.Array:
@@ -70,9 +96,7 @@ class State(flax.struct.PyTreeNode):
                 f"expected one state, got a batch of shape {self.alive.shape[:-1]}; "
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
-        alive = np.flatnonzero(self.alive)
-        sites = jax.device_get(self.sites)
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
+        return self.sites.compact()
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""

@@ -36,6 +36,7 @@ def run_adam(
     *,
     rates: Rates,
     lists_every: int,
+    exact: jax.Array | bool = False,
 ) -> State:
     """``steps`` steps of the published recipe, of ``total`` in all.
 
@@ -46,10 +47,11 @@ def run_adam(
       total: float[].
       rates: of the optimiser.
       lists_every: steps between two propagation passes.
+      exact: bool[], whether the lists are exact and the sites few enough to be the best.
     """
     optimizer = paper_optimizer(rates)
 
-    def step(_, state: State) -> State:
+    def step(i, state: State) -> State:
         assert state.key is not None  # propagation is random
         canvas, key = state.lists.canvas, jax.random.fold_in(state.key, state.step)
 
@@ -57,7 +59,10 @@ def run_adam(
             lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
             return prepare(target.backend, lists)
 
-        mse, gradients = gradient(state.sites, state.lists, target)
+        errors, gradients = gradient(state.sites, state.lists, target)
+        best = state.best
+        if best is not None:
+            best = best.or_else(state.sites, errors.loss, exact & (i == 0))
         lists = jax.lax.cond(state.step % lists_every == 0, renewed, lambda: state.lists)
         updates, optimizer_state = optimizer.update(
             gradients,
@@ -72,7 +77,8 @@ def run_adam(
             lists=lists,
             optimizer=optimizer_state,
             step=state.step + 1,
-            value=mse,
+            value=errors.mse,
+            best=best,
         )
 
     prepared = state.replace(lists=prepare(target.backend, state.lists))
@@ -88,10 +94,15 @@ def run_gauss_newton(
     steps: jax.Array,
     damping: jax.Array,
     sharpest: jax.Array | float = SHARPEST,
+    exact: jax.Array | bool = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
     """``steps`` Gauss-Newton steps on fixed lists, with the curvature of the first one.
+
+    A step after which the loss is larger is taken back. To see that costs nothing where the next
+    step needs the gradient there anyway; the last step on these lists is only tested if it is the
+    first, too, or if a step before it has failed.
 
     Args:
       state: of a fit, with a ``LastStep`` as its optimiser state.
@@ -99,6 +110,7 @@ def run_gauss_newton(
       steps: int32[].
       damping: float[], see ``gauss_newton.py``.
       sharpest: no site leaves a step with a larger tau / S, in 1 / pixels.
+      exact: bool[], whether the lists are exact and the sites few enough to be the best.
       optimizer: ``scale_by_plane`` with its options.
     """
     start, size = state.sites, state.lists.grid.size
@@ -109,8 +121,8 @@ def run_gauss_newton(
         return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
 
     def step(i, carry):
-        sites, last, mse, sums = carry
-        tangent, last = optimizer.update(
+        sites, last, errors, sums, _ = carry
+        tangent, fresh = optimizer.update(
             to_tangent(sites, size, sums),
             last,
             curvature=curvature,
@@ -120,20 +132,26 @@ def run_gauss_newton(
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = clamp(moved, lists.canvas)
+        tested = (i + 1 < steps) | (steps == 1) | (last.caution > 1)
         ahead = jax.lax.cond(
-            i + 1 < steps,
-            lambda: gradient_sums(moved, lists, target),
-            lambda: (mse, sums),
+            tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
-        return moved, last, *ahead
+        too_sharp = jnp.any(sites.log_tau > largest)  # to soften them may raise the loss
+        good = too_sharp | (ahead[0].loss <= errors.loss)
+        kept = moved, jax.tree.map(partial(jnp.where, tested), fresh.worked(), fresh), *ahead
+        back = sites, fresh.failed(), errors, sums
+        return *jax.tree.map(partial(jnp.where, good), kept, back), errors.mse
 
-    mse, sums, curvature = gradient_and_curvature(start, lists, target)
+    errors, sums, curvature = gradient_and_curvature(start, lists, target)
+    best = None if state.best is None else state.best.or_else(start, errors.loss, exact)
     curvature = curvature_in_tangents(start, size, curvature)
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
-    sites, last, mse, _ = jax.lax.fori_loop(0, steps, step, (start, last, mse, sums))
+    carry = start, last, errors, sums, errors.mse
+    sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
     return state.replace(
         sites=sites,
         optimizer=last._replace(change=None),  # the lists may be others at the next call
         step=state.step + steps,
-        value=mse,
+        value=before,
+        best=best,
     )

@@ -17,22 +17,23 @@ from sad_jax.storage.atomic import read_bytes, write_bytes
 from sad_jax.storage.pixels import MAX_PIXELS, TooLargeError
 from sad_jax.storage.reading import SUFFIXES, decode
 
-FLOAT_RANGE = (-1.0, 2.0)  # beyond it, a float picture is not a noisy [0, 1] but some other unit
+CLIPPED = 0.5 / 255  # beyond [0, 1], it rounds to another step of 8 bits
+LARGEST = 1e30  # of a float picture; float32 has room above it for sums
 
 
 def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"]:
     """Checks a picture in memory and brings it to float32 with a channel axis.
 
     Args:
-      image: [H, W] or [H, W, C] with C >= 1; float in about [0, 1] (noise may leave it), or bool
-        or unsigned, whose largest value becomes 1.
+      image: [H, W] or [H, W, C] with C >= 1; float in any range, or bool or unsigned, whose
+        largest value becomes 1.
 
     Returns:
       float32[H, W, C].
 
     Raises:
       ValueError: for another number of axes, an empty picture, another type, NaN or infinite values
-        or floats in another unit than [0, 1].
+        or ones beyond 1e30.
 
     Example:
       >>> import numpy as np
@@ -41,9 +42,9 @@ def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"
       [[[1.0], [1.0], [1.0]], [[1.0], [1.0], [1.0]]]
     """
     image = _as_float(image)
-    low, high = float(image.min()), float(image.max())
-    if low < FLOAT_RANGE[0] or high > FLOAT_RANGE[1]:
-        raise ValueError(f"expected float values in [0, 1], got {low:g} to {high:g}")
+    if max(-image.min(), image.max()) > LARGEST:
+        low, high = float(image.min()), float(image.max())
+        raise ValueError(f"expected values within {LARGEST:g}, got {low:g} to {high:g}")
     return image
 
 
@@ -64,8 +65,8 @@ def read_image(
         float32 with 4 channels.
 
     Returns:
-      float32[H, W, C] in [0, 1]; C is 1 for gray, 2 for gray with alpha, 3 for RGB, 4 for RGBA, any
-      number for ``.npy``, TIFF and PAM.
+      float32[H, W, C] in [0, 1], but floats in the file's own range; C is 1 for gray, 2 for gray
+      with alpha, 3 for RGB, 4 for RGBA, any number for ``.npy``, TIFF and PAM.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -127,6 +128,9 @@ def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> 
 
     Raises:
       ValueError: for a suffix that names no format, or a picture that the format cannot hold.
+
+    Warns:
+      UserWarning: where values are clipped by more than rounding.
     """
     path = Path(path)
     image = _as_float(image)
@@ -140,6 +144,7 @@ def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> 
             raise ValueError(f"expected a picture's suffix such as .png, got {str(path)!r}")
         if image.shape[2] > 4:
             raise ValueError(f"expected 1 to 4 channels (or a .npy file), got {image.shape[2]}")
+        _tell_of_clipping(path, image)
         levels = to_uint8(image)
         picture = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
         try:
@@ -147,6 +152,16 @@ def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> 
         except OSError as error:
             raise ValueError(f"expected a picture that {form} can hold, got {error}") from error
     write_bytes(path, buffer.getvalue())
+
+
+def _tell_of_clipping(path: Path, image: np.ndarray) -> None:
+    """Warns where 8 bits cannot hold a picture's values, which noise and rounding may leave."""
+    low, high = float(image.min()), float(image.max())
+    if low < -CLIPPED or high > 1 + CLIPPED:
+        warnings.warn(
+            f"values of {low:g} to {high:g} are clipped to [0, 1], .npy keeps them: {path}",
+            stacklevel=3,
+        )
 
 
 def to_uint8(image: np.ndarray) -> np.ndarray:

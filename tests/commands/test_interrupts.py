@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command with one line and exit code 130, whatever it is doing."""
+"""Ctrl-C ends a command with one line and exit code 130, SIGTERM with 143, whatever it is doing."""
 
 import os
 import signal
@@ -66,8 +66,8 @@ class Program:
     def expect(self, word):
         assert self.process.stdout.readline() == f"{word}\n"
 
-    def press(self):
-        self.process.send_signal(signal.SIGINT)
+    def press(self, number=signal.SIGINT):
+        self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
         """The exit code and what was said on stderr."""
@@ -135,7 +135,11 @@ def test_during_an_import(photo, module):
     assert Program("fit", photo, setup=setup).end() == (130, LINE)
 
 
-def test_while_python_waits_for_another_language(file):
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [(signal.SIGINT, (130, LINE)), (signal.SIGTERM, (143, "sad-jax: terminated\n"))],
+)
+def test_while_python_waits_for_another_language(file, number, end):
     """As it does for a compiler: its own handler would run only when that is done."""
     setup = (
         "import sad_jax.storage.files as files\n"
@@ -144,8 +148,8 @@ def test_while_python_waits_for_another_language(file):
     program = Program("info", file, setup=setup)
     program.expect("stuck")
     start = time.monotonic()
-    program.press()
-    assert program.end() == (130, LINE)
+    program.press(number)
+    assert program.end() == end
     assert time.monotonic() < start + 30
 
 
@@ -211,21 +215,27 @@ def fit(*words) -> int:
     return cli.main(["fit", "photo.png", "--sites", "64", "--steps", "40", *words])
 
 
-def test_a_fit_stops_after_a_step_and_goes_on_from_there(photo, capsys, monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
+)
+def test_a_fit_stops_after_a_step_and_goes_on_from_there(
+    photo, capsys, monkeypatch, number, code, word
+):
     original, steps = Bar.__call__, []
 
     def pressed(self, now):
         steps.append(now.step)
         if len(steps) == 2:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         original(self, now)
 
     monkeypatch.setattr(Bar, "__call__", pressed)
-    assert fit() == 130
-    resume = (
-        "sad-jax: interrupted; go on with: sad-jax fit photo.png --sites 64 --steps 40 --resume"
-    )
-    assert capsys.readouterr().err == f"{resume}\n"
+    assert fit() == code
+    words = "go on with: sad-jax fit photo.png --sites 64 --steps 40 --resume"
+    assert capsys.readouterr().err == f"sad-jax: {word}; {words}\n"
+    assert sad.load("out/photo.sad")[0].num_sites == 64
+    assert Path("out/photo.ckpt").exists()
     assert len(steps) == 2
     assert fit("--resume") == 0
     assert steps[2] > steps[1]
@@ -256,20 +266,21 @@ def test_a_folder_stops_before_the_next_photograph(photo, capsys, press_before):
     assert cli.main([*words, "--resume"]) == 0
 
 
-def test_elsewhere_ctrl_c_is_what_it_was(file):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_elsewhere_a_signal_is_what_it_was(file, number):
     """After a command, and where the process ignores it."""
 
     def handler(*_):
         raise AssertionError
 
-    before = signal.signal(signal.SIGINT, handler)
+    before = signal.signal(number, handler)
     try:
         assert cli.main(["info", file]) == 0
-        assert signal.getsignal(signal.SIGINT) is handler
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert signal.getsignal(number) is handler
+        signal.signal(number, signal.SIG_IGN)
         with Interrupts(program=True) as interrupts:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
             interrupts.check()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        assert signal.getsignal(number) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)

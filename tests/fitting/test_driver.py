@@ -1,14 +1,18 @@
 """Fits of small pictures: budgets, keys, masks, interruption, and figures that are the file's."""
 
+import dataclasses
 import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sad_jax as sad
 from sad_jax.fitting import driver
+from sad_jax.fitting.paper import PaperFit
+from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
 from sad_jax.storage.sad import decode
 
@@ -112,6 +116,47 @@ def test_pixels_outside_of_the_mask_do_not_matter(photo):
 
 def test_a_mask_of_ones_changes_nothing(first, photo):
     assert sad.fit(photo, CONFIG, key=KEY, mask=np.ones(SHAPE)).data == first[0].data
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 2), (0, 1e4), (-3e4, -2e4)])
+def test_a_picture_of_any_range_is_fitted_in_its_own(first, photo, low, high):
+    image = (low + (high - low) * photo).astype(np.float32)
+    expected = min(0, image.min()), max(1, image.max())
+    result = sad.fit(image, CONFIG, key=KEY)
+    assert result.value_range == pytest.approx(expected)
+    drawn = np.asarray(sad.render(*decode(result.data)))
+    assert expected[0] <= drawn.min() <= drawn.max() <= expected[1]
+    mse = np.mean((drawn.astype(np.float64) - image) ** 2)
+    width = expected[1] - expected[0]
+    assert result.psnr == pytest.approx(10 * np.log10(width**2 / mse), abs=1e-3)
+    assert 10 * np.log10((high - low) ** 2 / mse) > first[0].psnr - 3
+
+
+@pytest.mark.parametrize("value", [-0.5, 0.25, 7e3])
+def test_a_constant_picture_has_hardly_an_error(value):
+    image = np.full((*SHAPE, 3), value, np.float32)
+    result = sad.fit(image, CONFIG, key=KEY)
+    assert result.value_range == (min(0, value), max(1, value))
+    allowed = 2e-3 * (max(1, value) - min(0, value))
+    np.testing.assert_allclose(sad.render(*decode(result.data)), image, atol=allowed)
+
+
+def test_the_best_state_seen_on_exact_lists_is_what_a_fit_returns(photo):
+    """Here the last sites are spoilt, so that they show the picture upside down."""
+    config = dataclasses.replace(CONFIG, recipe=sad.PaperRecipe(exact_every=20))
+    states = []
+    sad.fit(photo, config, key=KEY, progress=lambda now: states.append(now.state))
+    losses = [float(state.best.loss) for state in states]
+    assert np.isinf(losses[:8]).all()  # to step 160; sites have come and gone up to 150
+    assert losses[8] >= losses[9]
+    last, task = states[-1], make_task(photo, None, config)
+    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
+    spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
+    sites, _ = PaperFit(config.constants).finish(task, spoilt)
+    for a, b in zip(
+        jax.tree.leaves(sites), jax.tree.leaves(last.best.sites.compact()), strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,13 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import sad_jax as sad
+from sad_jax.fitting.fast import FastFit
+from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
 from sad_jax.storage.sad import decode
 
@@ -49,6 +52,31 @@ def test_the_budget_is_met_and_the_figures_are_those_of_the_file(first, photo):
 
 def test_the_picture_of_the_loop_is_that_of_the_file(first):
     assert first[0].loop_psnr == pytest.approx(first[0].psnr, abs=1e-3)
+
+
+def test_the_best_state_seen_is_what_a_fit_returns(photo):
+    """Here the last sites are spoilt, so that they show the picture upside down."""
+    states = []
+    whole = sad.fit(photo, CONFIG, key=KEY, progress=lambda now: states.append(now.state))
+    seen = [np.inf, *(float(state.best.loss) for state in states if state.sites.num_sites == 50)]
+    assert (np.diff(seen[1:]) <= 0).all()
+    assert seen[-1] < np.inf
+    last, task = states[-1], make_task(photo, None, CONFIG)
+    position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
+    spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
+    sites, mse = FastFit(CONFIG.constants).finish(task, spoilt)
+    assert mse <= last.best.loss
+    np.testing.assert_array_equal(sites.position, last.best.sites.position)
+    assert -10 * np.log10(mse) > whole.psnr - 1
+
+
+def test_one_bright_pixel_is_kept():
+    """Steps that go too far lose it: to a black picture, of 21.6 dB."""
+    image = np.zeros((12, 12, 3), np.float32)
+    image[5, 7] = 1
+    result = sad.fit(image, sad.FitConfig(num_sites=10), key=KEY)
+    assert result.sites.num_sites <= 10
+    assert result.psnr > 50
 
 
 def test_sites_are_thinned_in_stages_to_the_budget(first):

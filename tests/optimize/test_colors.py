@@ -26,9 +26,9 @@ class Colors:
 
     def solve(self, image: np.ndarray) -> np.ndarray:
         target = make_target(self.lists.grid, jnp.asarray(image), jnp.asarray(self.mask))
-        solved, mse = solve_colors(self.sites, self.lists, target, iterations=20)
+        solved, errors = solve_colors(self.sites, self.lists, target, iterations=20)
         total = self.error(np.asarray(solved.color), image)
-        np.testing.assert_allclose(mse, total / (3 * self.mask.sum()), rtol=1e-4)
+        np.testing.assert_allclose(errors.mse, total / (3 * self.mask.sum()), rtol=1e-4)
         for name in ("position", "log_tau", "radius", "direction", "log_aniso"):
             np.testing.assert_array_equal(getattr(solved, name), getattr(self.sites, name))
         return np.asarray(solved.color)

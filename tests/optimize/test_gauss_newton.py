@@ -14,6 +14,7 @@ from sad_jax.model.sites import PARKED_RADIUS, clamp
 from sad_jax.optimize import gauss_newton as gn
 from sad_jax.optimize import linear
 from sad_jax.optimize.least_squares import Curvature, make_target
+from sad_jax.optimize.state import Best
 from sad_jax.optimize.steps import run_gauss_newton
 
 LOSS_SHAPE, DAMPING = (6, 8), 0.5  # of the tests with a loss of the user's own
@@ -122,9 +123,8 @@ def test_a_step_is_the_best_one_in_the_plane_within_the_caps(make_problem, dampi
     length = np.linalg.solve(plane @ matrix @ plane.T, -plane @ right.ravel())
     step = np.clip(length[0] * fresh + length[1] * last, -cap, cap)
 
-    state = make_state(sites, problem.lists).replace(
-        optimizer=gn.LastStep(jnp.asarray(last.T), None)
-    )
+    state = make_state(sites, problem.lists)
+    state = state.replace(optimizer=state.optimizer._replace(step=jnp.asarray(last.T)))
     sharpest = 8.0
     moved = run(state, target, 1, jnp.asarray(damping), jnp.asarray(sharpest))
     assert int(moved.step) == 1
@@ -152,7 +152,7 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     drawing, right = rng.normal(size=(20, 8)), 1e-2 * rng.normal(size=8)
     matrix, diagonal = drawing.T @ drawing + gn.FLOOR * np.eye(8), np.sum(drawing**2, 0)
     blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), jnp.asarray(diagonal))
-    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20))
+    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20), jnp.ones(()))
     for _ in range(5):
         gradient = jnp.zeros((7, 8)).at[6].set(matrix @ x - right)
         push = lambda tangent: drawing @ tangent[6]  # noqa: E731
@@ -224,6 +224,43 @@ def test_steps_lower_the_error(smooth):
     assert int(together.step) == 4
     assert error(together) < 0.5 * errors[0]  # the curvature is that of the first step
     assert error(together) != errors[-1]
+
+
+def test_a_step_that_raises_the_loss_is_taken_back_and_shortens_the_next(smooth):
+    """By an optimiser that goes uphill whatever the gradient is."""
+    sites, lists, target, _ = smooth
+    uphill = optax.GradientTransformationExtraArgs(
+        PLANE.init, lambda gradient, last, **_: (jnp.sign(gradient), last)
+    )
+    state = make_state(sites, lists)
+    failed = run_gauss_newton(state, target, 1, jnp.float32(0.1), optimizer=uphill)
+    for a, b in zip(jax.tree.leaves(failed.sites), jax.tree.leaves(sites), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert not failed.optimizer.step.any()
+    assert failed.optimizer.caution == gn.FAILED
+    once = run(failed, target, 1, jnp.float32(0.1))
+    assert once.optimizer.caution == gn.FAILED * gn.WORKED
+    plain = run(make_state(sites, lists), target, 1, jnp.float32(0.1 * gn.FAILED))
+    for a, b in zip(jax.tree.leaves(once.sites), jax.tree.leaves(plain.sites), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert run(once, target, 5, jnp.float32(0.1)).optimizer.caution == 1
+
+
+def test_the_best_sites_are_those_of_least_loss_that_count(smooth):
+    sites, lists, target, image = smooth
+    state = make_state(sites, lists).replace(best=Best.none_yet(sites))
+    loss = np.mean((sad.render(sites, lists) - image) ** 2)
+    damping, sharpest = jnp.float32(0.1), jnp.float32(8)
+    unseen = run(state, target, 1, damping, sharpest, jnp.asarray(False)).best
+    assert np.isinf(unseen.loss)
+    seen = run(state, target, 1, damping, sharpest, jnp.asarray(True))
+    np.testing.assert_allclose(seen.best.loss, loss, rtol=1e-5)
+    better = run(seen, target, 1, damping, sharpest, jnp.asarray(True))
+    assert better.best.loss == better.value < seen.best.loss
+    worse = better.replace(sites=sites)
+    kept = run(worse, target, 1, damping, sharpest, jnp.asarray(True)).best
+    for a, b in zip(jax.tree.leaves(kept.sites), jax.tree.leaves(seen.sites), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.fixture

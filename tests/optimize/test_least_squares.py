@@ -32,19 +32,19 @@ def test_gradient_equals_autodiff_in_float64(
     make_problem, assert_same, shape, channels, cell, weighted
 ):
     problem = make_problem(shape, channels, cell, weighted)
-    mse, found = gradient(*problem.arguments)
+    errors, found = gradient(*problem.arguments)
     loss, expected = jax.jit(jax.value_and_grad(problem.loss))(problem.sites)
     assert_same(found, expected, 1e-9)
     pixels = problem.weight.size
-    close(mse, loss * pixels / (problem.weight.sum() * channels))
+    close(errors, np.full(2, loss * pixels / (problem.weight.sum() * channels)))
 
 
 @pytest.mark.usefixtures("x64")
 def test_sums_are_the_gradient_but_for_the_chain_and_twice_the_scale(make_problem):
     problem = make_problem(*CASES[1])
-    mse, full = gradient(*problem.arguments)
+    errors, full = gradient(*problem.arguments)
     again, sums = jax.jit(ls.gradient_sums)(*problem.arguments)
-    close(again, mse)
+    close(again, errors)
     close(sums, problem.right_side(problem.phi_jacobian))
     scaled = np.asarray(sums) * 2 / problem.weight.size
     x, y = problem.sites.direction.T  # of unit length
@@ -74,9 +74,9 @@ def test_curvature_equals_the_dense_one(make_problem):
         changes = [ls.change_of_picture(*arguments, vector) for vector in vectors]
         return *sums, gram(changes)
 
-    mse, sums, curvature, products = run(*problem.arguments)
+    errors, sums, curvature, products = run(*problem.arguments)
     blocks = problem.blocks(jacobian)
-    close(mse, np.average(problem.error**2, weights=problem.values))
+    close(errors, np.full(2, np.average(problem.error**2, weights=problem.values)))
     close(sums, problem.right_side(jacobian))
     close(curvature.geometry, blocks[:PHI, :PHI])
     close(curvature.mixed, blocks[:PHI, PHI:])
@@ -107,9 +107,11 @@ def test_reweighting_gives_the_gradient_of_the_robust_loss(make_problem, assert_
         values = SCALARS[loss](jnp.sum(error * error, -1))
         return jnp.sum(problem.weight * values) / problem.weight.size
 
-    mse, found = gradient(problem.sites, problem.lists, target)
-    assert_same(found, jax.jit(jax.grad(total))(problem.sites), 1e-8)
-    close(mse, np.average((drawn - image) ** 2, weights=problem.values.reshape(image.shape)))
+    errors, found = gradient(problem.sites, problem.lists, target)
+    expected, slope = jax.jit(jax.value_and_grad(total))(problem.sites)
+    assert_same(found, slope, 1e-8)
+    close(errors.mse, np.average((drawn - image) ** 2, weights=problem.values.reshape(image.shape)))
+    close(errors.loss, expected * problem.weight.size / problem.values.sum())
 
 
 @pytest.mark.slow

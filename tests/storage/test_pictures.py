@@ -164,7 +164,7 @@ BAD_FILES = {
     "at least one pixel": saved(np.zeros((0, 3))),
     "got int64": saved(np.zeros((3, 3), np.int64)),
     "got complex64": saved(np.zeros((3, 3), np.complex64)),
-    "got 0 to 255": saved(np.linspace(0.0, 255.0, 9).reshape(3, 3)),
+    r"values within 1e\+30, got 0 to 2e\+30": saved(np.linspace(0.0, 2e30, 9).reshape(3, 3)),
     "allow_pickle": saved(np.array([[{}, []]], object)),
     "whole picture": saved(np.zeros((9, 9)))[:-5],
 }
@@ -200,6 +200,14 @@ def test_check_image_scales_integers():
         np.testing.assert_array_equal(check_image(array), [[[0.0], [1.0]]])
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1, 1), (0, 2), (0, 255), (0, 1e4), (-1e30, 1e30)])
+def test_floats_keep_their_range(tmp_path, low, high):
+    array = np.linspace(low, high, 12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(check_image(array)[..., 0], array)
+    np.save(tmp_path / "a.npy", array)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.npy")[..., 0], array)
+
+
 @pytest.mark.parametrize(
     "array",
     [
@@ -219,11 +227,18 @@ def test_check_image_refuses(array):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_write_rounds_and_clips(tmp_path, channels):
     array = RNG.uniform(-0.2, 1.2, (6, 5, channels))
-    write_image(tmp_path / "a.png", array)
+    with pytest.warns(UserWarning, match=r"values of -0\.\d+ to 1\.\d+ are clipped .*a\.png$"):
+        write_image(tmp_path / "a.png", array)
     expected = np.floor(np.clip(array, 0, 1) * 255 + 0.5).astype(np.uint8)
     np.testing.assert_array_equal(to_uint8(array), expected)
     with Image.open(tmp_path / "a.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture).reshape(expected.shape), expected)
+
+
+def test_rounding_is_no_clipping(tmp_path):
+    """Warnings are errors in tests."""
+    write_image(tmp_path / "a.png", np.array([[-1e-3, 0.5], [1, 1 + 1e-3]]))
+    write_image(tmp_path / "a.npy", np.array([[-1.0, 2.0]]))
 
 
 def test_write_npy_keeps_floats(tmp_path):
