@@ -80,6 +80,13 @@ def save_checkpoint(
     path: str | os.PathLike, identity: dict[str, str], state: State, history: dict, seconds: float
 ) -> None:
     """Writes the state, the history and the seconds so far, whole or not at all."""
+    write_bytes(path, format_checkpoint(identity, state, history, seconds))
+
+
+def format_checkpoint(
+    identity: dict[str, str], state: State, history: dict, seconds: float
+) -> bytes:
+    """A checkpoint's bytes."""
     rows = min(map(len, history.values()))  # Ctrl-C may have come amid the writing of one
     tree = {
         "fit": identity,
@@ -88,7 +95,7 @@ def save_checkpoint(
         "seconds": seconds,
     }
     body = flax.serialization.msgpack_serialize(jax.tree.map(_host, tree))
-    write_bytes(path, _HEADER.pack(MAGIC, FORMAT, zlib.crc32(body)) + body)
+    return _HEADER.pack(MAGIC, FORMAT, zlib.crc32(body)) + body
 
 
 def load_checkpoint(
@@ -274,4 +281,4 @@ def _with_plain_key(state: State) -> State:
 
 
 def _host(leaf):
-    return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
+    return np.asarray(leaf) if isinstance(leaf, jax.Array | np.generic) else leaf

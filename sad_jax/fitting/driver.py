@@ -53,9 +53,9 @@ def fit(
       checkpoint: a file for the state, written now and then, on Ctrl-C and at the end. It stays, so
         that a result which could not be stored is not lost; remove it when the result is stored.
       checkpoint_seconds: so long, at least, from one write to the next.
-      resume: go on from ``checkpoint`` if it is there, to the very bytes of an unbroken fit; at once
-        if it is that of a fit that was done. It must be of the same image, mask, config, key and
-        version of sad-jax; only the time budget may be another.
+      resume: go on from ``checkpoint`` if it is there, to the very bytes of an unbroken fit; a fit
+        that was done returns at once. It must be of the same image, mask, config, key and version
+        of sad-jax; only the time budget may be another.
 
     Returns:
       A FitResult; ``result.data`` is the file.

@@ -12,8 +12,9 @@ from jax.typing import ArrayLike
 from jaxtyping import Float, Shaped
 from PIL import Image
 
+from sad_jax.model.room import MAX_PIXELS, TooLargeError
 from sad_jax.storage.atomic import read_bytes, write_bytes
-from sad_jax.storage.pixels import MAX_PIXELS, TooLargeError, scaled
+from sad_jax.storage.pixels import scaled
 from sad_jax.storage.reading import SUFFIXES, decode
 
 FLOAT_RANGE = (-1.0, 2.0)  # beyond it, a float picture is not a noisy [0, 1] but some other unit

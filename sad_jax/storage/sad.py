@@ -31,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import MAX_PIXELS, check_size
 from sad_jax.model.sites import Sites, check_sites
 
 MAGIC = b"\x89SAD"
@@ -97,19 +98,22 @@ def encode(sites: Sites, canvas: Canvas | tuple[int, int]) -> bytes:
     return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
 
 
-def decode(data: bytes) -> tuple[Sites, Canvas]:
+def decode(data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites, Canvas]:
     """Unpacks the bytes of a ``.sad`` file.
 
     Args:
       data: the whole file.
+      max_pixels: of the canvas, as in ``load``.
 
     Returns:
       The sites, bit for bit those that were stored, and the canvas with K and cell size.
 
     Raises:
-      ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads.
+      ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads,
+        or the canvas is above ``max_pixels``.
     """
     header = read_header(data)
+    check_size(header.width, header.height, header.channels, max_pixels)
     fields = _CODECS[header.codec](header, memoryview(data)[_START:])
     if not all(np.isfinite(field).all() for field in fields.values()):
         raise ValueError("expected finite values in the .sad file, got NaN or infinite ones")
