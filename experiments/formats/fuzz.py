@@ -30,10 +30,11 @@ from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import MAX_PIXELS
 from sad_jax.model.sites import Sites, pad
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.state import State
-from sad_jax.storage import official, sad
+from sad_jax.storage import files, official, sad
 
 NUMBERS = [0, -1, 1, 7, 255, 65535, 2**31 - 1, 2**31, 2**32 - 1, -(2**31), 2**63, 2**64, 10**30]
 FLOATS = [float("nan"), float("inf"), -float("inf"), -0.0, 1e-46, 3e38, -3e38, 1e308, 89.0]
@@ -60,9 +61,9 @@ class Seeds:
             "checkpoint": [_checkpoint(*state) for state in states],
         }
         self.readers: dict[str, list[Callable[[bytes], None]]] = {
-            "sad": [_read_sad] * len(sites),
-            "txt": [_read_txt] * 2,
-            "json": [_read_json],
+            "sad": [partial(_read_sites, ".sad")] * len(sites),
+            "txt": [partial(_read_sites, ".txt")] * 2,
+            "json": [partial(_read_sites, ".json")],
             "checkpoint": [partial(_read_checkpoint, *state) for state in states],
         }
 
@@ -173,9 +174,9 @@ def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if act == 0 and out.size:
         values = FLOATS if out.dtype.kind == "f" else NUMBERS[:7]
         with np.errstate(over="ignore"):
-            out.flat[rng.integers(out.size)] = np.asarray(
-                values[rng.integers(len(values))]
-            ).astype(out.dtype)
+            out.flat[rng.integers(out.size)] = np.asarray(values[rng.integers(len(values))]).astype(
+                out.dtype
+            )
     elif act == 1:
         out = out.astype(("f2", "f8", "i1", "i8", "u4", "c8", "?")[rng.integers(7)])
     elif act == 2:
@@ -187,16 +188,8 @@ def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return out
 
 
-def _read_sad(data: bytes) -> None:
-    _check_sites(*sad.decode(data))
-
-
-def _read_txt(data: bytes) -> None:
-    _check_sites(*official.parse_txt(data.decode()))
-
-
-def _read_json(data: bytes) -> None:
-    _check_sites(*official.parse_json(data.decode()))
+def _read_sites(suffix: str, data: bytes) -> None:
+    _check_sites(*files.parse(data, suffix, max_pixels=MAX_PIXELS))
 
 
 def _read_checkpoint(identity: dict[str, str], like: State, data: bytes) -> None:
@@ -216,7 +209,7 @@ def _check_sites(sites: Sites, canvas: Canvas) -> None:
     assert n >= 1
     assert sites.channels >= 1
     assert min(canvas.shape) >= 1
-    assert canvas.pixels <= 2**27
+    assert canvas.pixels <= MAX_PIXELS
     for leaf in jax.tree.leaves(sites):
         assert leaf.shape[0] == n
         assert leaf.dtype == np.float32
@@ -288,7 +281,8 @@ def judge(read: Callable[[bytes], None], data: bytes) -> tuple[str, str]:
     try:
         read(data)
     except ValueError as error:
-        return ("wrong", f"two lines: {error}") if "\n" in str(error) else ("refused", "")
+        one_line = str(error).startswith("expected ") and "\n" not in str(error)
+        return ("refused", "") if one_line else ("wrong", f"ValueError: {error}")
     except Exception as error:
         return "wrong", f"{type(error).__name__}: {error}"
     return "read", ""

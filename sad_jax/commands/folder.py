@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from sad_jax.commands import BAD_INPUT, OK, complain
-from sad_jax.commands.photo import fit_photo
+from sad_jax.commands.photo import checkpoint_path, fit_photo
 from sad_jax.commands.report import Figures, print_table, write_json
 
 
@@ -29,6 +29,7 @@ def fit_folder(args: argparse.Namespace) -> int:
                 if interrupted:
                     break
                 write_json(done, figures)
+                checkpoint_path(args, photo).unlink(missing_ok=True)  # all is stored
             rows[photo.name] = json.loads(done.read_text())
         except KeyboardInterrupt:
             interrupted = True

@@ -30,7 +30,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     from sad_jax.storage.pictures import read_image
 
     config = _config(args)
-    photo = read_image(source)
+    photo = read_image(source, max_pixels=args.max_pixels)
     height, width, _ = photo.shape
     mask = None if args.mask is None else _read_mask(args.mask, (height, width))
     config.budget((height, width))  # refuses more sites than pixels
@@ -47,6 +47,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
             mask=mask,
             progress=bar,
             checkpoint=checkpoint_path(args, source),
+            checkpoint_seconds=args.checkpoint_seconds,
             resume=args.resume,
         )
     args.interrupts.hold()
@@ -73,7 +74,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
 
 
 def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
-    """Where an interrupted fit of a photograph keeps its state."""
+    """Where a fit of a photograph keeps its state until all of its results are written."""
     return _path(args, source, ".ckpt")
 
 
@@ -136,11 +137,14 @@ def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
     """Finds what would make a fit fail at its end, before it starts."""
-    for ending in OUTPUTS:
+    from sad_jax.storage.atomic import remove_drafts
+
+    for ending in (*OUTPUTS, ".ckpt"):
         path = output_path(_path(args, photo, ending))
         for source in filter(None, (photo, args.mask)):
             if path.exists() and path.samefile(source):
                 raise ValueError(f"expected another --out folder, got the one that holds {source}")
+    remove_drafts(args.out)
     if args.json is not None:
         output_path(args.json)
     checkpoint = checkpoint_path(args, photo)

@@ -13,6 +13,7 @@ from sad_jax.lists.candidates import Candidates, check_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import check_room
 from sad_jax.model.sites import Sites, check_sites
 
 
@@ -121,6 +122,10 @@ def resample(
     Returns:
       float[H', W', C].
 
+    Raises:
+      ValueError: sites or lists that do not fit together, or a size for which the memory is not
+        enough (not asked within ``jit``).
+
     Example:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
@@ -129,6 +134,8 @@ def resample(
     """
     lists = lists_for(sites, lists)
     canvas, (height, width) = lists.canvas, new_shape
+    if not isinstance(sites.position, jax.core.Tracer):
+        check_room(canvas, sites.channels, (height, width))
     x = (jnp.arange(width) + 0.5) * (canvas.width / width) - 0.5
     row = lambda y: query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
     return jax.lax.map(row, (jnp.arange(height) + 0.5) * (canvas.height / height) - 0.5)

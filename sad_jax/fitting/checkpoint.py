@@ -244,7 +244,7 @@ def _shapes(
     """The shapes that an array may have, given the one at the start and the number of slots."""
     if path == "/lists/ids":
         return {start, (*start[:2], min(lists.canvas.k, slots))}
-    rows = path.startswith(("/sites/", "/optimizer/")) and start[:1] == (lists.num_sites,)
+    rows = path != "/key" and start[:1] == (lists.num_sites,)
     return {(slots, *start[1:]) if rows else start}
 
 

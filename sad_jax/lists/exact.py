@@ -16,6 +16,7 @@ from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.canvas import Canvas, Grid
+from sad_jax.model.room import check_room
 from sad_jax.model.sites import Sites
 
 
@@ -46,7 +47,8 @@ def find_candidates(
       Candidates with ids int32[ceil(H / cell), ceil(W / cell), min(K, N)].
 
     Raises:
-      ValueError: no sites, a K, cell, canvas or implementation out of range, or ``near`` of others.
+      ValueError: no sites, a K, cell, canvas or implementation out of range, ``near`` of others, or
+        a canvas for which the memory is not enough (not asked within ``jit``).
       NotImplementedError: "pallas", where it does not run.
 
     Example:
@@ -58,6 +60,8 @@ def find_candidates(
     canvas = Canvas.of(canvas, k=k, cell=cell)
     if sites.num_sites < 1:
         raise ValueError("expected at least one site, got none")
+    if not isinstance(sites.position, jax.core.Tracer):
+        check_room(canvas, sites.channels)
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):

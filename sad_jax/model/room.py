@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jax
-
-from sad_jax.model.canvas import Canvas
+if TYPE_CHECKING:
+    from sad_jax.model.canvas import Canvas
 
 MAX_PIXELS = 2**27  # 134 million: a float32 picture of 4 channels takes 2 GiB
 
@@ -40,11 +40,17 @@ def check_room(canvas: Canvas, channels: int, shape: tuple[int, int] | None = No
     cells = canvas.grid.rows * canvas.grid.columns
     needed = cells * (60 + 10 * canvas.k) + height * width * 12 * channels
     free = free_memory()
-    if free is not None and needed > free and jax.default_backend() == "cpu":
+    if free is not None and needed > free and _draws_on_cpu():
         raise TooLargeError(
             f"expected a picture for which {_gibibytes(free)} of free memory are enough, "
             f"got {width}x{height}, which take {_gibibytes(needed)}"
         )
+
+
+def _draws_on_cpu() -> bool:
+    import jax  # not above: the command line asks for the limit before it needs JAX
+
+    return jax.default_backend() == "cpu"
 
 
 def free_memory() -> int | None:

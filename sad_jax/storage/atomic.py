@@ -55,26 +55,23 @@ def check_place(path: str | os.PathLike) -> None:
     """Raises where no file can be written, so that work can be refused before it is done.
 
     Raises:
-      ValueError: a directory, or a name that is too long for the file system.
-      OSError: a file that may not be written, a folder that is not there.
+      ValueError: a directory, a name that is too long for the file system, a read-only file or
+        folder, no folder.
     """
     if os.path.isdir(path):
         raise ValueError(f"expected a file to write, got a directory: {path}")
     folder, name = os.path.split(os.path.realpath(path))
-    for place in (os.path.join(folder, name), _draft_in(folder)):
-        try:
-            os.lstat(place)
-        except FileNotFoundError:
-            os.stat(folder)  # which must be there
-        except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:
-                raise _naming(error, path) from error
-            size = len(os.fsencode(name))
-            raise ValueError(
-                f"expected a shorter name of a file to write, got one of {size} bytes: {path}"
-            ) from None
+    if _is_too_long(os.path.join(folder, name)) or _is_too_long(_draft_in(folder)):
+        size = len(os.fsencode(name))
+        raise ValueError(f"expected a shorter name of a file, got one of {size} bytes: {path}")
     if os.path.exists(path) and not os.access(path, os.W_OK):
-        raise PermissionError(errno.EACCES, "expected a file that may be written", str(path))
+        raise ValueError(f"expected a file to write, got a read-only one: {path}")
+    if os.path.exists(path) and not _can_be_replaced(path, os.stat(path)):
+        return
+    if not os.path.isdir(folder):
+        raise ValueError(f"expected a folder to write into, got no such folder: {folder}")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"expected a folder to write into, got a read-only one: {folder}")
 
 
 def remove_drafts(folder: str | os.PathLike) -> None:
@@ -83,6 +80,15 @@ def remove_drafts(folder: str | os.PathLike) -> None:
         with contextlib.suppress(OSError):
             if draft.stat().st_mtime < time.time() - ABANDONED:
                 draft.unlink()
+
+
+def _is_too_long(path: str) -> bool:
+    """Whether the file system takes no such name, or the system no such path."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _draft_in(folder: str) -> str:

@@ -64,12 +64,17 @@ def load(path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS) -> tup
     suffix = check_suffix(path)
     data = read_bytes(path, "a file of sites")
     try:
-        if suffix == ".sad":
-            return sad.decode(data, max_pixels=max_pixels)
-        parse = official.parse_txt if suffix == ".txt" else official.parse_json
-        return parse(_text(data), max_pixels=max_pixels)
+        return parse(data, suffix, max_pixels=max_pixels)
     except ValueError as error:
         raise ValueError(f"{error}: {path}") from error
+
+
+def parse(data: bytes, suffix: str, *, max_pixels: int | None) -> tuple[Sites, Canvas]:
+    """``load`` of the bytes of a file with such a suffix."""
+    if suffix == ".sad":
+        return sad.decode(data, max_pixels=max_pixels)
+    read = official.parse_txt if suffix == ".txt" else official.parse_json
+    return read(_text(data), max_pixels=max_pixels)
 
 
 def check_suffix(path: str | os.PathLike) -> str:

@@ -85,7 +85,9 @@ def parse_txt(text: str, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites,
         try:
             row = [float(word) for word in words]
         except ValueError:
-            raise ValueError(f"expected numbers in line {number}, got {line.strip()!r:.80}") from None
+            raise ValueError(
+                f"expected numbers in line {number}, got {line.strip()!r:.80}"
+            ) from None
         rows.append(row if len(row) == 10 else [*row, *_ISOTROPIC])
     _check_total(text, len(rows))
     return _from_rows(rows), _canvas(_digits(size[2]), _digits(size[1]), max_pixels)
