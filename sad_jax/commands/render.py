@@ -31,9 +31,9 @@ def run_render(args: argparse.Namespace) -> int:
     check_suffix(args.file)
     source = Path(args.file)
     out = output_path(args.out or source.with_name(f"{source.stem}_render.png"))
-    target = (
-        None if args.target is None else read_image(args.target, max_pixels=args.max_pixels)
-    )  # fails before the work
+    target = None  # read first, as it fails before the work
+    if args.target is not None:
+        target = read_image(args.target, max_pixels=args.max_pixels)
 
     start_jax()
     sites, canvas = load(source, max_pixels=args.max_pixels)
