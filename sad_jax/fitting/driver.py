@@ -77,9 +77,9 @@ def fit(
     """
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
+    keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
-    keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     clock, seconds = Clock(), config.seconds or np.inf
     history = new_history()
     interrupted = False

@@ -94,4 +94,4 @@ def _of_process() -> int | None:
 
 
 def _gibibytes(size: int) -> str:
-    return f"{size / 2**30:.3g} GiB"
+    return f"{size / 2**30:,.1f} GiB"

@@ -82,9 +82,8 @@ OTHERS = {
 def test_another_fit_is_told_by_what_is_other(tmp_path, state, name):
     this = {"photo": PHOTO, "weight": None, "config": CONFIG, "key": KEY}
     save_checkpoint(tmp_path / "c", identity_of(**this), state, HISTORY, 1.5)
-    with pytest.raises(
-        ValueError, match=f"(other|another) {name.strip().removeprefix('other ')}: "
-    ):
+    other = name.strip().removeprefix("other ")
+    with pytest.raises(ValueError, match=f"(other|another) {other}: "):
         load_checkpoint(tmp_path / "c", identity_of(**this | OTHERS[name]), state)
 
 
