@@ -1,6 +1,6 @@
 """kill -9 at random moments of a fit: nothing may be lost or half written, whatever was going on.
 
-python -m experiments.formats.kills --count 100 [--seed S] [--folder DIR] [--json FILE]
+python -m experiments.formats.kills --count 100 [--seed S] [--json FILE]
 
 A small fit is run over and over by ``sad-jax fit``, into a folder that holds the results of another
 fit. It is killed at random moments, of which some lie right after the first result was replaced; it
@@ -13,16 +13,21 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import multiprocessing
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 
+import sad_jax
 from experiments.machine import write_report
+from sad_jax import cli
 from sad_jax.storage.atomic import DRAFT
 from sad_jax.storage.pictures import write_image
 
@@ -30,48 +35,52 @@ NAME = "photo"
 RESULTS = [f"{NAME}{end}" for end in (".sad", ".png", "_diagram.png", "_tau.png", "_error.png")]
 CHECKPOINT, FIGURES = f"{NAME}.ckpt", "figures.json"
 RECIPES = {"fast": ("--steps", "60"), "paper": ("--recipe", "paper", "--steps", "400")}
+FORK = multiprocessing.get_context("fork")
 IN_A_ROW = 4  # kills before a fit may end
 
 
 class Fit:
-    """``sad-jax fit`` in a process of its own, into a folder."""
+    """``sad-jax fit`` in a process of its own, into a folder.
+
+    It is forked from this one, which has imported everything and started nothing.
+    """
 
     def __init__(self, work: Path, out: str, recipe: str, *words: str):
         self.folder = work / out
-        command = [sys.executable, "-m", "sad_jax", "fit", f"{work}/{NAME}.png", "--sites", "64"]
-        command += [*RECIPES[recipe], "--out", str(self.folder), "--checkpoint-seconds", "0.02"]
-        command += ["--json", str(self.folder / FIGURES), *words]
-        environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(work / "cache")}
-        environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+        command = ["fit", f"{work}/{NAME}.png", "--sites", "64", *RECIPES[recipe], *words]
+        command += ["--out", str(self.folder), "--json", str(self.folder / FIGURES)]
+        command += ["--checkpoint-seconds", "0.02"]
         self.start = time.monotonic()
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+        self.process = FORK.Process(target=_run, args=[command])
+        self.process.start()
 
     def end(self) -> float:
         """Waits for its end and returns the seconds it took; raises unless all went well."""
-        _, error = self.process.communicate()
-        if self.process.returncode:
-            raise RuntimeError(f"expected exit code 0, got {self.process.returncode}: {error}")
+        self.process.join()
+        if self.process.exitcode:
+            raise RuntimeError(f"expected exit code 0, got {self.process.exitcode}")
         return time.monotonic() - self.start
 
     def kill(self, seconds: float) -> bool:
         """Kills it after so many seconds; False if it has ended before."""
-        try:
-            _, error = self.process.communicate(timeout=max(seconds, 0))
-        except subprocess.TimeoutExpired:
+        self.process.join(max(seconds, 0))
+        if self.process.exitcode is None:
             self.process.kill()
-            self.process.communicate()
+            self.process.join()
             return True
-        if self.process.returncode:
-            raise RuntimeError(f"expected exit code 0, got {self.process.returncode}: {error}")
+        self.end()
         return False
 
     def wait_for_results(self) -> None:
         """Returns when the first result has been replaced, or the process has ended."""
         before = _stamp(self.folder / RESULTS[0])
-        while self.process.poll() is None and _stamp(self.folder / RESULTS[0]) == before:
+        while self.process.is_alive() and _stamp(self.folder / RESULTS[0]) == before:
             time.sleep(0.001)
+
+
+def _run(command: list[str]) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(cli.main(command))
 
 
 def read_results(folder: Path) -> dict[str, bytes]:
@@ -97,8 +106,8 @@ def check_folder(folder: Path, old: dict[str, bytes], new: dict[str, bytes]) -> 
     return f"{stage}, with a draft" if drafts else stage
 
 
-def run(work: Path, count: int, rng: np.random.Generator) -> dict[str, object]:
-    """So many kills, and what they met."""
+def run(work: Path, count: int, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """So many kills; what they have met, after every fit."""
     y, x = np.mgrid[:24, :32]
     write_image(work / f"{NAME}.png", np.stack([x / 32, y / 24, (x > 12) * 0.8], -1))
     stages: collections.Counter[str] = collections.Counter()
@@ -111,12 +120,9 @@ def run(work: Path, count: int, rng: np.random.Generator) -> dict[str, object]:
         recipe = list(RECIPES)[fits % len(RECIPES)]
         old, new = wanted[recipe]
         folder = work / f"{fits}"
-        folder.mkdir()
-        for name, data in old.items():
-            (folder / name).write_bytes(data)
-        (folder / FIGURES).write_bytes((work / f"{recipe}-old" / FIGURES).read_bytes())
+        shutil.copytree(work / f"{recipe}-old", folder)
         for _ in range(IN_A_ROW):
-            fit = Fit(work, f"{fits}", recipe, *_resume(folder))
+            fit = Fit(work, folder.name, recipe, *_resume(folder))
             if rng.random() < 0.5:
                 fit.wait_for_results()
                 killed = fit.kill(rng.uniform(0, 0.15 * took[recipe]))
@@ -126,12 +132,11 @@ def run(work: Path, count: int, rng: np.random.Generator) -> dict[str, object]:
                 break
             stages[f"{recipe}: {check_folder(folder, old, new)}"] += 1
         else:
-            Fit(work, f"{fits}", recipe, *_resume(folder)).end()
+            Fit(work, folder.name, recipe, *_resume(folder)).end()
         if read_results(folder) != new or (folder / CHECKPOINT).exists():
             raise RuntimeError(f"expected the files of an unbroken fit, got others: {folder}")
         fits += 1
-        print(f"{stages.total()} kills, {fits} fits", flush=True)
-    return {"kills": stages.total(), "fits": fits, "stages": dict(sorted(stages.items()))}
+        yield {"kills": stages.total(), "fits": fits, "stages": dict(sorted(stages.items()))}
 
 
 def _resume(folder: Path) -> list[str]:
@@ -147,13 +152,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
     parser.add_argument("--json")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="sad-jax-kills-") as temporary:
-        figures = run(args.folder or Path(temporary), args.count, np.random.default_rng(args.seed))
-    print(json.dumps(figures, indent=1))
-    write_report(args.json, seed=args.seed, **figures)
+    for name in sad_jax.__all__:
+        getattr(sad_jax, name)  # imports it
+    with tempfile.TemporaryDirectory(prefix="sad-jax-kills-") as work:
+        cache = os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{work}/cache"  # which sad-jax leaves
+        jax.config.update("jax_compilation_cache_dir", cache)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        for figures in run(Path(work), args.count, np.random.default_rng(args.seed)):
+            print(json.dumps(figures), flush=True)
+            report = {"seed": args.seed, **figures}
+            child = FORK.Process(target=write_report, args=[args.json], kwargs=report)
+            child.start()  # it asks JAX for its devices, and nothing may be started here
+            child.join()
 
 
 if __name__ == "__main__":
