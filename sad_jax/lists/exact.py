@@ -48,7 +48,7 @@ def find_candidates(
 
     Raises:
       ValueError: no sites, a K, cell, canvas or implementation out of range, ``near`` of others, or
-        a canvas for which the memory is not enough (not asked within ``jit``).
+        a canvas for which the memory is not enough (not asked within ``jit``, nor given ``near``).
       NotImplementedError: "pallas", where it does not run.
 
     Example:
@@ -60,7 +60,7 @@ def find_candidates(
     canvas = Canvas.of(canvas, k=k, cell=cell)
     if sites.num_sites < 1:
         raise ValueError("expected at least one site, got none")
-    if not isinstance(sites.position, jax.core.Tracer):
+    if near is None and not isinstance(sites.position, jax.core.Tracer):
         check_room(canvas, sites.channels)
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)

@@ -142,9 +142,10 @@ def _copy_rights(path: str, draft: str, old: os.stat_result) -> None:
     if hasattr(os, "chown"):
         with contextlib.suppress(OSError):  # only root may give files away
             os.chown(draft, old.st_uid, old.st_gid)
-    for name in os.listxattr(path) if hasattr(os, "listxattr") else ():
-        with contextlib.suppress(OSError):
-            os.setxattr(draft, name, os.getxattr(path, name))
+    if hasattr(os, "listxattr"):
+        with contextlib.suppress(OSError):  # not every file system has them
+            for name in os.listxattr(path):
+                os.setxattr(draft, name, os.getxattr(path, name))
     os.chmod(draft, stat.S_IMODE(old.st_mode))
 
 

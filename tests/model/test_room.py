@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
@@ -40,6 +41,18 @@ def test_drawing_what_does_not_fit_is_refused(gibibyte, make_sites, reference):
     for expected, draw in refused.items():
         with pytest.raises(ValueError, match=f"^expected a picture for .*got {expected}"):
             draw()
+
+
+def test_a_fit_that_cannot_fit_is_refused_and_one_that_goes_on_is_not_asked(
+    monkeypatch, make_sites, reference
+):
+    """What a fit holds itself counts as taken; lists that are at hand show that there is room."""
+    monkeypatch.setattr(room, "free_memory", lambda: 1000)
+    with pytest.raises(ValueError, match=r"expected a picture for .*, got 6x4, which take"):
+        sad.fit(np.zeros((4, 6, 3), np.float32), key=jax.random.key(0))
+    sites = make_sites(9)
+    lists = reference.lists(sites, (12, 16))
+    sad.find_candidates(sites, (12, 16), near=lists)
 
 
 def test_free_memory_is_that_of_the_machine_or_of_the_process():
