@@ -3,8 +3,8 @@
 python -m experiments.formats.kills --count 100 [--seed S] [--json FILE]
 
 A small fit is run over and over by ``sad-jax fit``, into a folder that holds the results of another
-fit. It is killed at random moments, of which some lie right after the first result was replaced; it
-goes on with --resume, is killed again, and at last ends by itself. After every kill each file must
+fit. It is killed at random moments, a third of which lie soon after a checkpoint and a third soon after
+the first result was written; it goes on with --resume, is killed again, and at last ends by itself. After every kill each file must
 be the old or the new one, whole; in the end all files must equal those of a fit that nobody killed.
 """
 
@@ -36,7 +36,7 @@ RESULTS = [f"{NAME}{end}" for end in (".sad", ".png", "_diagram.png", "_tau.png"
 CHECKPOINT, FIGURES = f"{NAME}.ckpt", "figures.json"
 RECIPES = {"fast": ("--steps", "60"), "paper": ("--recipe", "paper", "--steps", "400")}
 FORK = multiprocessing.get_context("fork")
-IN_A_ROW = 4  # kills before a fit may end
+IN_A_ROW = 6  # kills before a fit may end
 
 
 class Fit:
@@ -71,11 +71,12 @@ class Fit:
         self.end()
         return False
 
-    def wait_for_results(self) -> None:
-        """Returns when the first result has been replaced, or the process has ended."""
-        before = _stamp(self.folder / RESULTS[0])
-        while self.process.is_alive() and _stamp(self.folder / RESULTS[0]) == before:
+    def wait_for(self, name: str, times: int) -> None:
+        """Returns when a file has been written so many times, or the process has ended."""
+        seen = {_stamp(self.folder / name)}
+        while self.process.is_alive() and len(seen) <= times:
             time.sleep(0.001)
+            seen.add(_stamp(self.folder / name))
 
 
 def _run(command: list[str]) -> None:
@@ -123,12 +124,10 @@ def run(work: Path, count: int, rng: np.random.Generator) -> Iterator[dict[str, 
         shutil.copytree(work / f"{recipe}-old", folder)
         for _ in range(IN_A_ROW):
             fit = Fit(work, folder.name, recipe, *_resume(folder))
-            if rng.random() < 0.5:
-                fit.wait_for_results()
-                killed = fit.kill(rng.uniform(0, 0.15 * took[recipe]))
-            else:
-                killed = fit.kill(rng.uniform(0, took[recipe]))
-            if not killed:
+            name = (CHECKPOINT, RESULTS[0], "")[rng.integers(3)]
+            if name:
+                fit.wait_for(name, rng.integers(1, 5) if name == CHECKPOINT else 1)
+            if not fit.kill(rng.uniform(0, took[recipe] * (0.1 if name else 1))):
                 break
             stages[f"{recipe}: {check_folder(folder, old, new)}"] += 1
         else:
@@ -144,6 +143,8 @@ def _resume(folder: Path) -> list[str]:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    if not path.exists():
+        return 0, 0
     status = path.stat()
     return status.st_ino, status.st_mtime_ns
 
@@ -157,7 +158,7 @@ def main() -> None:
     for name in sad_jax.__all__:
         getattr(sad_jax, name)  # imports it
     with tempfile.TemporaryDirectory(prefix="sad-jax-kills-") as work:
-        cache = os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{work}/cache"  # which sad-jax leaves
+        cache = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{work}/cache")
         jax.config.update("jax_compilation_cache_dir", cache)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
         for figures in run(Path(work), args.count, np.random.default_rng(args.seed)):
