@@ -3,9 +3,10 @@
 python -m experiments.formats.kills --count 100 [--seed S] [--json FILE]
 
 A small fit is run over and over by ``sad-jax fit``, into a folder that holds the results of another
-fit. It is killed at random moments, a third of which lie soon after a checkpoint and a third soon after
-the first result was written; it goes on with --resume, is killed again, and at last ends by itself. After every kill each file must
-be the old or the new one, whole; in the end all files must equal those of a fit that nobody killed.
+fit. It is killed at random moments, a third of which lie soon after a checkpoint and a third soon
+after the first result was written; it goes on with --resume, is killed again, and at last ends by
+itself. After every kill each file must be the old or the new one, whole; in the end all files must
+equal those of a fit that nobody killed.
 """
 
 from __future__ import annotations
