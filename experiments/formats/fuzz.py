@@ -173,12 +173,13 @@ def _other_array(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     act, out = rng.integers(5), array.copy()
     if act == 0 and out.size:
         values = FLOATS if out.dtype.kind == "f" else NUMBERS[:7]
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             out.flat[rng.integers(out.size)] = np.asarray(values[rng.integers(len(values))]).astype(
                 out.dtype
             )
     elif act == 1:
-        out = out.astype(("f2", "f8", "i1", "i8", "u4", "c8", "?")[rng.integers(7)])
+        with np.errstate(all="ignore"):
+            out = out.astype(("f2", "f8", "i1", "i8", "u4", "c8", "?")[rng.integers(7)])
     elif act == 2:
         out = out[: len(out) // 2] if out.ndim else out[None]
     elif act == 3:
