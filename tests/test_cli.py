@@ -359,7 +359,7 @@ def test_a_failing_run_leaves_the_old_output(file, capsys):
 
 
 def test_ctrl_c_ends_in_one_line(file, capsys, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("sad_jax.storage.files.load", interrupt)

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +43,11 @@ def test_importing_every_name_starts_no_backend():
 def test_names_are_imported_at_their_first_use(module):
     heavy = "('jax', 'numpy', 'optax', 'flax', 'PIL')"
     run(f"import sys, {module}\nassert not [m for m in {heavy} if m in sys.modules]\n")
+
+
+def test_the_version_is_that_of_the_project():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert sad_jax.__version__ == project["version"]
 
 
 def test_everything_in_all_is_there():

@@ -1,1 +1,1 @@
-"""Whether files of every format and layout are read right."""
+"""Whether files of every format are read right, altered ones refused, and none lost by a kill."""

@@ -1,7 +1,8 @@
 """The commands of ``sad-jax``, their exit codes, and what they say.
 
-The modules here import only the standard library at their top: JAX, NumPy and the rest of the
-package come in when a command runs, so that help and wrong arguments are answered at once.
+The modules here import only the standard library at their top, and what does so, too: JAX, NumPy
+and the rest of the package come in when a command runs, so that help and wrong arguments are
+answered at once.
 """
 
 from __future__ import annotations

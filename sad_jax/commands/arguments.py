@@ -11,6 +11,7 @@ from sad_jax.commands.files import run_convert, run_info
 from sad_jax.commands.fit import run_fit
 from sad_jax.commands.render import run_render
 from sad_jax.commands.report import version
+from sad_jax.model.room import MAX_PIXELS
 
 FILE = ".sad, .txt or .json"
 
@@ -66,6 +67,14 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--video", action="store_true", help="also write a film of the fit")
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    add(
+        "--checkpoint-seconds",
+        type=_positive,
+        default=30.0,
+        metavar="T",
+        help="between two writes of what --resume goes on from, default: %(default)g",
+    )
+    _limit(command)
     _describe_json(command)
 
 
@@ -79,12 +88,23 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
     add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
+    _limit(command)
     _describe_json(command)
 
 
 def _describe_json(command: argparse.ArgumentParser) -> None:
     help_text = "write the figures; - for stdout, words then go to stderr"
     command.add_argument("--json", type=_path, metavar="FILE", help=help_text)
+
+
+def _limit(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-pixels",
+        type=_count,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="refuse files that promise more, default: %(default)d",
+    )
 
 
 class _Parser(argparse.ArgumentParser):

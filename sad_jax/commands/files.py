@@ -15,7 +15,7 @@ def run_info(args: argparse.Namespace) -> int:
     from sad_jax.storage.files import check_suffix, load
 
     form = check_suffix(args.file)
-    sites, canvas = load(args.file)
+    sites, canvas = load(args.file, max_pixels=None)  # nothing is drawn
     figures = {
         "form": form.removeprefix("."),
         "width": canvas.width,
@@ -39,7 +39,7 @@ def run_convert(args: argparse.Namespace) -> int:
     from sad_jax.storage.files import check_suffix, load, save
 
     form = check_suffix(args.out)
-    sites, canvas = load(args.file)
+    sites, canvas = load(args.file, max_pixels=None)  # nothing is drawn
     args.interrupts.hold()
     save(output_path(args.out), sites, canvas)
     official = Canvas(canvas.shape)

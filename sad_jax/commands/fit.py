@@ -21,6 +21,7 @@ def run_fit(args: argparse.Namespace) -> int:
     write_json(args.json, figures)
     if interrupted:
         raise KeyboardInterrupt
+    checkpoint_path(args, args.photo).unlink(missing_ok=True)  # all is stored
     return OK
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sad_jax.commands import BAD_INPUT, OK, complain, tell
 from sad_jax.commands.done import find_done, mark_done
-from sad_jax.commands.photo import fit_photo, written_paths
+from sad_jax.commands.photo import checkpoint_path, fit_photo, written_paths
 from sad_jax.commands.report import STDOUT, Figures, table, write_json
 from sad_jax.commands.runtime import Programs, output_path
 
@@ -34,6 +34,7 @@ def fit_folder(args: argparse.Namespace) -> int:
                 if interrupted:
                     break
                 mark_done(args, photo, figures)
+                checkpoint_path(args, photo).unlink(missing_ok=True)  # all is stored
                 programs.used((figures["height"], figures["width"], figures["sites"]))
             rows[photo.name] = figures
         except KeyboardInterrupt:

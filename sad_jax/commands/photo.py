@@ -31,7 +31,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     from sad_jax.storage.pictures import read_image
 
     config = fit_config(args)
-    photo = read_image(source)
+    photo = read_image(source, max_pixels=args.max_pixels)
     height, width, _ = photo.shape
     mask = None if args.mask is None else _read_mask(args.mask, (height, width))
     config.budget((height, width))  # refuses more sites than pixels
@@ -48,6 +48,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
             mask=mask,
             progress=bar,
             checkpoint=checkpoint_path(args, source),
+            checkpoint_seconds=args.checkpoint_seconds,
             resume=args.resume,
         )
     args.interrupts.hold()
@@ -74,7 +75,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
 
 
 def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
-    """Where an interrupted fit of a photograph keeps its state."""
+    """Where a fit of a photograph keeps its state until all of its results are written."""
     return output_of(args, source, ".ckpt")
 
 
@@ -148,6 +149,8 @@ def _read_mask(path: str, shape: tuple[int, int]) -> np.ndarray:
 
 def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
     """Finds what would make a fit fail at its end, before it starts."""
+    from sad_jax.storage.atomic import remove_drafts
+
     sources = [path for path in (photo, args.mask) if path is not None]
     written = written_paths(args, photo)
     if any(_is_one_of(sources, path) for path in written):
@@ -159,6 +162,7 @@ def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
         written.append(json)
     for path in written:
         output_path(path)
+    remove_drafts(args.out)
     checkpoint = checkpoint_path(args, photo)
     if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
         raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sad_jax.commands import OK, tell
 from sad_jax.commands.report import decibels, quality, write_json
 from sad_jax.commands.runtime import output_path, start_jax
+
+LARGEST = 2**31 - 1  # pixels a side
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,17 +24,22 @@ if TYPE_CHECKING:
 
 def run_render(args: argparse.Namespace) -> int:
     """``sad-jax render``: a file of sites to a picture, at its own or another size."""
+    from sad_jax.model.room import check_room
     from sad_jax.storage.files import check_suffix, load
     from sad_jax.storage.pictures import displayed, read_image, write_image
 
     check_suffix(args.file)
     source = Path(args.file)
     out = output_path(args.out or source.with_name(f"{source.stem}_render.png"))
-    target = None if args.target is None else read_image(args.target)  # fails before the work
+    target = None  # read first, as it fails before the work
+    if args.target is not None:
+        target = read_image(args.target, max_pixels=args.max_pixels)
 
     start_jax()
-    sites, canvas = load(source)
+    sites, canvas = load(source, max_pixels=args.max_pixels)
     shape = _new_shape(args, canvas)
+    drawn = replace(canvas, shape=shape) if args.keep_radius else canvas
+    check_room(drawn, sites.channels, shape)
     target = None if target is None else _as_target(target, (*shape, sites.channels))
     start = time.perf_counter()
     image = _draw_file(args, sites, canvas, shape)
@@ -86,7 +94,10 @@ def _draw_file(
 def _new_shape(args: argparse.Namespace, canvas: Canvas) -> tuple[int, int]:
     if args.size is not None:
         return args.size
-    height, width = (max(1, round(side * args.scale)) for side in canvas.shape)
+    sides = [side * args.scale for side in canvas.shape]
+    if max(sides) > LARGEST:
+        raise ValueError(f"expected at most {LARGEST} pixels a side, got {max(sides):.3g}")
+    height, width = (max(1, round(side)) for side in sides)
     return height, width
 
 

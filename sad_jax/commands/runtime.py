@@ -52,15 +52,14 @@ def output_path(path: str | os.PathLike) -> Path:
     """A path to write to, whose folder exists; raises before the work where it cannot be written.
 
     Raises:
-      ValueError: a folder that is a file or read-only, or a file that is a folder.
+      ValueError: a folder that is a file, or a place that ``check_place`` refuses.
     """
+    from sad_jax.storage.atomic import check_place
+
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         raise ValueError(f"expected a folder to write into, got a file: {path.parent}") from None
-    if path.is_dir():
-        raise ValueError(f"expected a file to write, got a directory: {path}")
-    if not os.access(path.parent, os.W_OK):
-        raise ValueError(f"expected a folder to write into, got a read-only one: {path.parent}")
+    check_place(path)
     return path

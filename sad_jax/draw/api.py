@@ -18,6 +18,7 @@ from sad_jax.lists.exact import find_candidates
 from sad_jax.model import score as formula
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import check_room
 from sad_jax.model.sites import Sites, check_sites
 
 FAR = 1000  # times the longer side: no point is looked at from farther away
@@ -134,13 +135,20 @@ def resample(
     Returns:
       float[H', W', C].
 
+    Raises:
+      ValueError: sites or lists that do not fit together, or a size for which the memory is not
+        enough (not asked within ``jit``).
+
     Example:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
       (12, 18, 3)
     """
-    return _resample(sites, lists_for(sites, lists), Canvas.of(new_shape).shape)
+    lists, shape = lists_for(sites, lists), Canvas.of(new_shape).shape
+    if not isinstance(sites.position, jax.core.Tracer):
+        check_room(lists.canvas, sites.channels, shape)
+    return _resample(sites, lists, shape)
 
 
 @partial(jax.jit, static_argnums=2)

@@ -8,15 +8,13 @@ stored sites.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
-from sad_jax.fitting.checkpoint import load_checkpoint, save_checkpoint, signature_of
+from sad_jax.fitting.checkpoint import Checkpoint, identity_of
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
@@ -27,7 +25,6 @@ from sad_jax.fitting.task import check_mask, make_task
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import check_image
 
-CHECKPOINT_SECONDS = 30.0
 FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
     FastRecipe: FastFit,
     PaperRecipe: PaperFit,
@@ -42,6 +39,7 @@ def fit(
     mask: Shaped[ArrayLike, "H W"] | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: str | os.PathLike | None = None,
+    checkpoint_seconds: float = 30.0,
     resume: bool = False,
 ) -> FitResult:
     """Fits sites to a picture; of all it has seen, those whose decoded picture has the least loss.
@@ -59,15 +57,22 @@ def fit(
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
       progress: called every few steps, with the state of the picture scaled to [0, 1].
-      checkpoint: a file for the state, written about every 30 seconds and on Ctrl-C, and removed
-        when the fit is done.
-      resume: go on from ``checkpoint`` if it is there; it must be of the same image and config.
+      checkpoint: a file for the state, written now and then, on Ctrl-C and at the end. It stays, so
+        that a result which could not be stored is not lost; remove it when the result is stored.
+      checkpoint_seconds: so long, at least, from one write to the next.
+      resume: go on from ``checkpoint`` if it is there, to the very bytes of an unbroken fit; a fit
+        that was done returns at once. It must be of the same image, mask, config, key and version
+        of sad-jax; only the time budget may be another.
 
     Returns:
       A FitResult; ``result.data`` is the file.
 
     Raises:
-      ValueError: an image, mask, budget or checkpoint that does not fit.
+      ValueError: an image, mask, budget or checkpoint that does not fit, or a damaged checkpoint.
+      OSError: a checkpoint in a folder that is not there.
+
+    Warns:
+      UserWarning: once, where the checkpoint cannot be written, as on a full disk; the fit goes on.
 
     Example:
       >>> import jax, numpy as np, sad_jax as sad
@@ -81,17 +86,16 @@ def fit(
     weight = check_mask(mask, photo.shape[:2])
     if resume and checkpoint is None:
         raise ValueError("expected a checkpoint to resume, got none")
+    keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
-    signature = signature_of(photo, weight, config)
     clock, seconds = Clock(), config.seconds or np.inf
     history = new_history()
     interrupted = False
     with clock.listening():
         state = method.start(task, key)
-        if resume and checkpoint is not None and Path(checkpoint).exists():
-            state, history, clock.before = load_checkpoint(checkpoint, signature, state)
-        saved = time.monotonic()
+        if resume and (saved := keeper.load(state)) is not None:
+            state, history, clock.before = saved
         try:
             while int(state.step) < task.steps and clock.seconds < seconds:
                 done = max(int(state.step) / task.steps, clock.seconds / seconds)
@@ -100,15 +104,10 @@ def fit(
                 record(history, now)
                 if progress is not None:
                     progress(now)
-                if checkpoint is not None and time.monotonic() > saved + CHECKPOINT_SECONDS:
-                    save_checkpoint(checkpoint, signature, state, history, clock.seconds)
-                    saved = time.monotonic()
+                keeper.save_if_due(state, history, clock.seconds)
         except KeyboardInterrupt:
             interrupted = True
-            if checkpoint is not None:
-                save_checkpoint(checkpoint, signature, state, history, clock.seconds)
+        keeper.save(state, history, clock.seconds)
         sites, mse = method.finish(task, state)
         clock.stop()
-    if checkpoint is not None and not interrupted:
-        Path(checkpoint).unlink(missing_ok=True)
     return make_result(sites, mse, photo, task, clock, history, interrupted)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 from sad_jax.backend import Backend, resolve
 from sad_jax.fitting.config import FitConfig
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import check_room
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 
@@ -46,10 +47,12 @@ class Task:
 
 
 def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
-    """One picture with its budget; raises where the settings do not run."""
+    """One picture with its budget; raises where the settings do not run, or memory is too small."""
+    canvas = config.canvas(photo.shape[:2])
+    check_room(canvas, photo.shape[2])
     value_range = ValueRange.of(photo if weight is None else photo[np.asarray(weight) > 0])
     photo = value_range.to_unit(photo)
-    canvas, image = config.canvas(photo.shape[:2]), jnp.asarray(photo)
+    image = jnp.asarray(photo)
     budget = config.budget(canvas.shape)
     usual = config.constants.initial_sites(canvas.pixels, budget)
     backend = resolve(config.implementation, image, k=canvas.k)

@@ -18,6 +18,7 @@ from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import check_room
 from sad_jax.model.sites import Sites, check_sites
 
 
@@ -49,7 +50,8 @@ def find_candidates(
 
     Raises:
       ValueError: no sites, numbers below 32 bits, a K, cell, canvas or implementation out of range,
-        or ``near`` of others.
+        ``near`` of others, or a canvas for which the memory is not enough (not asked within
+        ``jit``, nor given ``near``).
       NotImplementedError: "pallas", where it does not run.
 
     Example:
@@ -62,6 +64,8 @@ def find_candidates(
     check_sites(sites)
     if not (near is None or isinstance(near, Candidates)):
         raise ValueError(f"expected near, lists (Candidates) or None, got {describe(near)}")
+    if near is None and not isinstance(sites.position, jax.core.Tracer):
+        check_room(canvas, sites.channels)
     k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):

@@ -6,7 +6,7 @@ the host.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -128,7 +128,7 @@ def split(
     distance = np.clip(np.sqrt(np.maximum(stats.mass[parents], 1)) / 2, 1.5, 48)
     corner = np.asarray(image.shape[1::-1]) - 1
     log_aniso = np.clip(-0.5 * np.log(values[:, 1] / values[:, 0]), -2, 2)
-    edited = {name: np.array(getattr(sites, name)) for name in sites.__dataclass_fields__}
+    edited: dict[str, Any] = {name: np.array(field) for name, field in vars(sites).items()}
     for ids, sign in ((parents, 1), (slots, -1)):
         place = np.clip(center + sign * axis * distance[:, None], 0, corner)
         column, row = np.round(place).astype(int).T

@@ -75,17 +75,18 @@ def renew_rows(
                 "expected an optimizer whose state has a row for each site, a number or the site "
                 f"itself at the start, got a leaf of shape {jnp.shape(leaf)} that is neither"
             )
-    both, seen = np.concatenate([new, gone]), unparked(sites)
+    seen = unparked(sites)
 
     def renew(mark: Rows | tuple, part):
         if not isinstance(mark, Rows):
             return jax.tree.map(partial(_started, sites=seen), mark, part)
         if mark.axis is None:
             return part
-        copied = isinstance(mark.start, str)
-        changed = np.zeros(sites.num_sites, bool)
-        changed[both if copied else new] = True
-        field = jax.device_put(getattr(seen, mark.start)) if copied else None
+        changed, field = np.zeros(sites.num_sites, bool), None
+        changed[new] = True
+        if isinstance(mark.start, str):
+            changed[gone] = True
+            field = jax.device_put(getattr(seen, mark.start))
         return _mix(mark, part, jax.device_put(changed), field)
 
     return jax.tree.map(renew, marks, optimizer_state, is_leaf=_is_history)
@@ -95,10 +96,11 @@ def renew_rows(
 def _mix(mark: Rows, leaf: jax.Array, changed: jax.Array, field: jax.Array | None) -> jax.Array:
     """The leaf with the rows that ``changed`` bool[N] as ``init`` fills them."""
     assert mark.axis is not None
-    after = leaf.ndim - mark.axis - 1
-    return jnp.where(
-        changed.reshape(-1, *[1] * after), mark.start if field is None else field, leaf
-    )
+    rows = changed.reshape(-1, *[1] * (leaf.ndim - mark.axis - 1))
+    if field is not None:
+        return jnp.where(rows, field, leaf)
+    assert isinstance(mark.start, int | float)
+    return jnp.where(rows, mark.start, leaf)
 
 
 def keep_rows(rows: tuple[Rows, ...] | None, optimizer_state, num_sites: int, ids: np.ndarray):

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from sad_jax.model.room import check_size
 from sad_jax.storage.boxes import other_colors
 from sad_jax.storage.jpegxl import read_jpegxl
-from sad_jax.storage.pixels import Pixels, check_size, frames_note, scaled
+from sad_jax.storage.pixels import Pixels, frames_note, scaled
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif"}
 _AVIF_BRANDS = {b"avif", b"avis"}  # Pillow reads these

@@ -9,7 +9,8 @@ import dataclasses
 
 import numpy as np
 
-from sad_jax.storage.pixels import Pixels, check_size, scaled
+from sad_jax.model.room import check_size
+from sad_jax.storage.pixels import Pixels, scaled
 
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
 _GRAY, _SRGB = 1, 13

@@ -9,7 +9,8 @@ import re
 
 import numpy as np
 
-from sad_jax.storage.pixels import Pixels, check_size, frames_note, scaled_by
+from sad_jax.model.room import check_size
+from sad_jax.storage.pixels import Pixels, frames_note, scaled_by
 
 MAGIC = re.compile(rb"P(?:[1-6][\s#]|7\n|[Ff]\s)")
 

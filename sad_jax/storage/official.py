@@ -13,13 +13,16 @@ import jax
 import numpy as np
 
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import MAX_PIXELS, check_size
 from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 
 _TITLE = (
     "# SAD Sites (position_x, position_y, color_r, color_g, color_b, "
     "log_tau, radius, aniso_dir_x, aniso_dir_y, log_aniso)"
 )
-_IMAGE_SIZE = re.compile(r"#\s*Image size:\s*(\d{1,9})\s+(\d{1,9})")
+_IMAGE_SIZE = re.compile(r"#[ \t]*Image size:[ \t]*(\d+)[ \t]+(\d+)", re.ASCII)
+_TOTAL = re.compile(r"^#[ \t]*Total sites:[ \t]*(\d+)", re.ASCII | re.MULTILINE)
+_LARGEST = 2**31 - 1  # pixels a side
 _ISOTROPIC = (1.0, 0.0, 0.0)  # the direction and log_aniso of a row of 7 columns
 
 
@@ -47,20 +50,23 @@ def format_txt(sites: Sites, canvas: Canvas | tuple[int, int]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse_txt(text: str) -> tuple[Sites, Canvas]:
+def parse_txt(text: str, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites, Canvas]:
     """Reads the official text form.
 
     Rows of 7 columns mean direction (1, 0) and log_aniso 0, rows of another number of columns are
-    skipped as the official programs do, and so are dead sites.
+    skipped as the official programs do, and so are dead sites. Where the head says how many sites
+    there are, dead ones included, as all official programs do, they must all be there.
 
     Args:
       text: of the file.
+      max_pixels: of the canvas, as in ``load``.
 
     Returns:
       The live sites, and the canvas with K = 8 and cells of one pixel.
 
     Raises:
-      ValueError: if there is no image size, no live site, or a value that is no finite number.
+      ValueError: if there is no image size or one above ``max_pixels``, no live site, a value that
+        is no finite number, or a site too few or too many.
 
     Example:
       >>> from sad_jax.storage.official import parse_txt
@@ -79,9 +85,39 @@ def parse_txt(text: str) -> tuple[Sites, Canvas]:
         try:
             row = [float(word) for word in words]
         except ValueError:
-            raise ValueError(f"expected numbers in line {number}, got {line.strip()!r}") from None
+            raise ValueError(
+                f"expected numbers in line {number}, got {line.strip()!r:.80}"
+            ) from None
         rows.append(row if len(row) == 10 else [*row, *_ISOTROPIC])
-    return _from_rows(rows), Canvas((int(size[2]), int(size[1])))
+    _check_total(text, len(rows))
+    return _from_rows(rows), _canvas(_digits(size[2]), _digits(size[1]), max_pixels)
+
+
+def _check_total(text: str, found: int) -> None:
+    """Raises where a file has not the sites that its head promises, or its last line is cut."""
+    total = _TOTAL.search(text)
+    if total is None:
+        return
+    if _digits(total[1]) != found:
+        raise ValueError(f"expected {total[1]:.20} sites as the file's head says, got {found}")
+    if not text.endswith("\n"):
+        raise ValueError("expected a whole last line, got one without an end: truncated")
+
+
+def _digits(text: str) -> int:
+    return int(text[:20])  # with more digits it is too large anyway, and int() takes no 5,000
+
+
+def _canvas(height: float, width: float, max_pixels: int | None) -> Canvas:
+    """The canvas of the sizes in a file; raises where they are no whole numbers, or too large."""
+    for side in (height, width):
+        number = isinstance(side, int | float) and not isinstance(side, bool)
+        if not number or not abs(side) <= _LARGEST or side != int(side):
+            raise ValueError(
+                f"expected a whole number of pixels a side up to {_LARGEST}, got {side!r:.30}"
+            )
+    check_size(int(width), int(height), 3, max_pixels)
+    return Canvas((int(height), int(width)))
 
 
 def format_json(sites: Sites, canvas: Canvas | tuple[int, int]) -> str:
@@ -115,31 +151,32 @@ def format_json(sites: Sites, canvas: Canvas | tuple[int, int]) -> str:
     return json.dumps(size | {"sites": entries}) + "\n"
 
 
-def parse_json(text: str) -> tuple[Sites, Canvas]:
+def parse_json(text: str, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites, Canvas]:
     """Reads the official JSON form; dead sites are skipped.
 
     Args:
       text: of the file.
+      max_pixels: of the canvas, as in ``load``.
 
     Returns:
       The live sites, and the canvas with K = 8 and cells of one pixel.
 
     Raises:
-      ValueError: if it is no JSON, a key is missing or of another form, no site is live, or a value
-        is no finite number.
+      ValueError: if it is no JSON, a key is missing or of another form, no site is live, a value is
+        no finite number, or the canvas is above ``max_pixels``.
     """
     try:
         tree = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number of too many digits
         raise ValueError(f"expected a JSON sites file, got {error}") from None
     try:
         rows = [_row_of(entry) for entry in tree["sites"]]
-        shape = (int(tree["image_height"]), int(tree["image_width"]))
+        height, width = tree["image_height"], tree["image_width"]
     except KeyError as error:
         raise ValueError(f"expected the key {error} in the JSON sites file, got none") from None
     except (TypeError, ValueError, OverflowError, AttributeError) as error:
         raise ValueError(f"expected the official JSON form of sites, got {error}") from None
-    return _from_rows(rows), Canvas(shape)
+    return _from_rows(rows), _canvas(height, width, max_pixels)
 
 
 def _row_of(entry: dict) -> list[float]:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 
 from sad_jax.model.picture import as_floats
+from sad_jax.model.room import MAX_PIXELS, TooLargeError
 from sad_jax.storage.atomic import read_bytes, write_bytes
-from sad_jax.storage.pixels import MAX_PIXELS, TooLargeError
 from sad_jax.storage.reading import SUFFIXES, decode
 
 CLIPPED = 0.5 / 255  # beyond [0, 1], it rounds to another step of 8 bits

@@ -9,8 +9,6 @@ import numpy as np
 from sad_jax.model.picture import scaled_by
 from sad_jax.storage.color import to_srgb
 
-MAX_PIXELS = 2**27  # 134 million: a float32 picture of 4 channels takes 2 GiB
-
 _TURNS = {  # EXIF orientation: (transposed, upside down, mirrored), in this order
     2: (False, False, True),
     3: (False, True, True),
@@ -43,20 +41,6 @@ class Pixels:
     orientation: int = 1
     associated: bool = False
     notes: list[str] = dataclasses.field(default_factory=list)
-
-
-class TooLargeError(ValueError):
-    """A picture above the limit; its message is for the user as it is."""
-
-
-def check_size(width: int, height: int, channels: int, limit: int) -> None:
-    """Raises where a header promises more pixels than the limit; above 4 channels count double."""
-    if width * height * max(channels, 4) > 4 * limit:
-        bands = f" of {channels} channels" if channels > 4 else ""
-        raise TooLargeError(
-            f"expected at most {limit} pixels, got {width}x{height}{bands}; "
-            "read_image(path, max_pixels=...) allows more"
-        )
 
 
 def scaled(values: np.ndarray, bits: int) -> np.ndarray:

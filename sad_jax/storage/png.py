@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import PngImagePlugin
 
-from sad_jax.storage.pixels import Pixels, check_size, frames_note, scaled
+from sad_jax.model.room import check_size
+from sad_jax.storage.pixels import Pixels, frames_note, scaled
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 

@@ -14,9 +14,10 @@ import struct
 import numpy as np
 from PIL import Image, ImageFile
 
+from sad_jax.model.room import check_size
 from sad_jax.storage.boxes import icc_of, other_colors, read_deep
 from sad_jax.storage.color import from_lab
-from sad_jax.storage.pixels import Pixels, check_size, frames_note, scaled
+from sad_jax.storage.pixels import Pixels, frames_note, scaled
 
 FORMATS = (  # in the order of their detection: TGA has no magic
     *("JPEG", "GIF", "WEBP", "AVIF", "BMP", "DIB", "JPEG2000", "PSD", "DDS", "BLP", "ICNS", "ICO"),

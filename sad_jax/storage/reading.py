@@ -12,8 +12,9 @@ import io
 
 import numpy as np
 
+from sad_jax.model.room import check_size
 from sad_jax.storage import netpbm, png, tiff
-from sad_jax.storage.pixels import check_size, finish
+from sad_jax.storage.pixels import finish
 from sad_jax.storage.raster import read_raster
 
 SUFFIXES = frozenset(

@@ -32,6 +32,7 @@ import numpy as np
 
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import MAX_PIXELS, check_size
 from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 
 MAGIC = b"\x89SAD"
@@ -98,19 +99,22 @@ def encode(sites: Sites, canvas: Canvas | tuple[int, int]) -> bytes:
     return header + _CHECKSUM.pack(zlib.crc32(payload, zlib.crc32(header))) + payload
 
 
-def decode(data: bytes) -> tuple[Sites, Canvas]:
+def decode(data: bytes, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites, Canvas]:
     """Unpacks the bytes of a ``.sad`` file.
 
     Args:
       data: the whole file.
+      max_pixels: of the canvas, as in ``load``.
 
     Returns:
       The sites, bit for bit those that were stored, and the canvas with K and cell size.
 
     Raises:
-      ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads.
+      ValueError: if the bytes are not a whole and unaltered ``.sad`` file that this version reads,
+        or the canvas is above ``max_pixels``.
     """
     header = read_header(data)
+    check_size(header.width, header.height, header.channels, max_pixels)
     fields = _CODECS[header.codec](header, memoryview(data)[_START:])
     check_values(sites := Sites(**jax.device_put(fields)))
     return sites, header.canvas

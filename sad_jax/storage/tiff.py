@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sad_jax.model.room import check_size
 from sad_jax.storage.color import from_lab
-from sad_jax.storage.pixels import Pixels, check_size, frames_note, scaled, scaled_by
+from sad_jax.storage.pixels import Pixels, frames_note, scaled, scaled_by
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage

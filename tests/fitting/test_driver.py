@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from sad_jax.fitting import driver
+from sad_jax.fitting import checkpoint
 from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
@@ -193,12 +193,11 @@ def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_pat
     assert 0 < cut.sites.num_sites <= 24
     assert decode(cut.data)[1] == sad.Canvas(SHAPE)
     assert path.exists()
-    whole = sad.fit(photo, CONFIG, key=jax.random.key(9), checkpoint=path, resume=True)
+    whole = sad.fit(photo, CONFIG, key=KEY, checkpoint=path, resume=True)
     assert whole.data == first[0].data
     assert not whole.interrupted
     assert whole.history["step"] == first[0].history["step"]
     assert whole.history["psnr"] == first[0].history["psnr"]
-    assert not path.exists()
 
 
 def test_an_interrupted_fit_without_a_checkpoint_still_has_a_result(photo):
@@ -207,12 +206,39 @@ def test_an_interrupted_fit_without_a_checkpoint_still_has_a_result(photo):
     assert cut.sites.num_sites <= 24
 
 
-def test_the_state_is_written_from_time_to_time(photo, tmp_path, monkeypatch):
-    monkeypatch.setattr(driver, "CHECKPOINT_SECONDS", 0.0)
+def test_a_finished_fit_is_there_until_the_checkpoint_is_removed(first, photo, tmp_path):
+    """So that a result which could not be stored, as on a full disk, is not lost."""
     path, seen = tmp_path / "state", []
-    sad.fit(photo, CONFIG, key=KEY, checkpoint=path, progress=lambda _: seen.append(path.exists()))
+    see = lambda _: seen.append(path.exists())  # noqa: E731
+    options = {"checkpoint": path, "checkpoint_seconds": 0}
+    sad.fit(photo, CONFIG, key=KEY, **options, progress=see)
     assert seen == [False, *[True] * (len(seen) - 1)]
-    assert not path.exists()
+    again = sad.fit(photo, CONFIG, key=KEY, **options, resume=True, progress=StopAt(0))
+    assert again.data == first[0].data
+    assert again.history["psnr"] == first[0].history["psnr"]
+    assert not again.interrupted
+
+
+@pytest.mark.parametrize("stop", [60, 1000])
+def test_a_fit_outlives_a_full_disk(first, photo, tmp_path, monkeypatch, stop):
+    """It warns once, goes on, and ends with its result, also after Ctrl-C."""
+
+    def fail(path, _):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(checkpoint, "write_bytes", fail)
+    with pytest.warns(UserWarning, match="expected to write a checkpoint, got .*state'") as told:
+        result = sad.fit(
+            photo,
+            CONFIG,
+            key=KEY,
+            checkpoint=tmp_path / "state",
+            checkpoint_seconds=0,
+            progress=StopAt(stop),
+        )
+    assert len(told) == 1
+    assert result.interrupted == (stop == 60)
+    assert result.interrupted or result.data == first[0].data
 
 
 def test_without_a_state_to_resume_the_fit_begins_afresh(first, photo, tmp_path):
@@ -225,15 +251,16 @@ def test_resuming_needs_the_name_of_a_checkpoint(photo):
         sad.fit(photo, CONFIG, key=KEY, resume=True)
 
 
-@pytest.mark.parametrize("change", ["image", "config", "mask"])
+@pytest.mark.parametrize("change", ["picture", "settings", "mask", "seed"])
 def test_a_checkpoint_of_another_fit_is_refused(photo, tmp_path, change):
     path = tmp_path / "state"
     sad.fit(photo, CONFIG, key=KEY, progress=StopAt(1), checkpoint=path)
-    image = 1 - photo if change == "image" else photo
-    config = sad.FitConfig.paper(num_sites=23) if change == "config" else CONFIG
+    image = 1 - photo if change == "picture" else photo
+    config = sad.FitConfig.paper(num_sites=23) if change == "settings" else CONFIG
+    key = jax.random.key(1) if change == "seed" else KEY
     mask = np.ones(SHAPE) if change == "mask" else None
-    with pytest.raises(ValueError, match="expected a checkpoint of this image and config"):
-        sad.fit(image, config, key=KEY, mask=mask, checkpoint=path, resume=True)
+    with pytest.raises(ValueError, match=f"expected a checkpoint of the same {change}, got"):
+        sad.fit(image, config, key=key, mask=mask, checkpoint=path, resume=True)
     assert path.exists()
 
 

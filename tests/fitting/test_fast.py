@@ -141,10 +141,11 @@ def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_pat
     assert cut.steps == stop
     assert cut.sites.num_sites == 50
     assert path.exists()
-    whole = sad.fit(photo, CONFIG, key=jax.random.key(9), checkpoint=path, resume=True)
+    whole = sad.fit(photo, CONFIG, key=KEY, checkpoint=path, resume=True)
     assert whole.data == first[0].data
     assert whole.history["sites"] == first[0].history["sites"]
-    assert not path.exists()
+    again = sad.fit(photo, CONFIG, key=KEY, checkpoint=path, resume=True, progress=press)
+    assert again.data == whole.data  # at once, as the fit was done
 
 
 def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from sad_jax.model.canvas import Canvas
-from sad_jax.storage import official
-from sad_jax.storage.files import load, save
+from sad_jax.storage import official, sad
+from sad_jax.storage.files import load, parse, save
 
 FIELDS = ("position", "log_tau", "radius", "color", "direction", "log_aniso")
-SIZE = "# Image size: 16 12\n"
+SIZE, TOTAL = "# Image size: 16 12\n", "# Total sites: "
 ROW = "1 2 0.1 0.2 0.3 6 4 0.6 0.8 -1"
 
 
@@ -95,28 +95,63 @@ def test_official_forms_refuse_other_sites(tmp_path, make_sites, suffix):
 
 SITE = '{"pos": [1, 2], "color": [0, 0, 0], "log_tau": 6, "radius": 4}'
 HEAD = '{"image_width": 16, "image_height": 12, "sites": '
-BAD = {
-    ("a.sad", "first bytes"): b"# SAD Sites",
-    ("a.sad", "empty"): b"",
-    ("a.txt", "empty"): b"",
-    ("a.txt", "Image size"): f"{ROW}\n".encode(),
-    ("a.txt", "live site"): SIZE.encode(),
-    ("a.txt", "live site "): f"{SIZE}-{ROW}\n".encode(),
-    ("a.txt", "numbers in line 2"): f"{SIZE}x{ROW}\n".encode(),
-    ("a.txt", "finite"): f"{SIZE}nan{ROW[1:]}\n".encode(),
-    ("a.txt", "finite "): f"{SIZE}1e99{ROW[1:]}\n".encode(),
-    ("a.txt", "at least one pixel"): f"# Image size: 0 12\n{ROW}\n".encode(),
-    ("a.txt", "no text"): b"\xff\xfe\x89",
-    ("a.json", "JSON sites file"): HEAD.encode(),
-    ("a.json", "image_width"): b'{"image_height": 12, "sites": []}',
-    ("a.json", "live site"): f"{HEAD}[]}}".encode(),
-    ("a.json", "log_tau"): f"{HEAD}[{SITE}]}}".replace("log_tau", "tau").encode(),
-    ("a.json", "official JSON form"): f"{HEAD}[{SITE}]}}".replace("[1, 2]", "[1]").encode(),
-    ("a.json", "official JSON form "): f"{HEAD}[7]}}".encode(),
-    ("a.json", "official JSON form  "): b"[1, 2]",
-    ("a.json", "finite"): f"{HEAD}[{SITE}]}}".replace(": 6", ": NaN").encode(),
-    ("a.json", "expected a JSON"): b"[" * 100_000,
-}
+BAD = (
+    {
+        ("a.sad", "first bytes"): b"# SAD Sites",
+        ("a.sad", "empty"): b"",
+        ("a.txt", "empty"): b"",
+        ("a.txt", "Image size"): f"{ROW}\n".encode(),
+        ("a.txt", "live site"): SIZE.encode(),
+        ("a.txt", "live site "): f"{SIZE}-{ROW}\n".encode(),
+        ("a.txt", "numbers in line 2"): f"{SIZE}x{ROW}\n".encode(),
+        ("a.txt", "finite"): f"{SIZE}nan{ROW[1:]}\n".encode(),
+        ("a.txt", "finite "): f"{SIZE}1e99{ROW[1:]}\n".encode(),
+        ("a.txt", "at least one pixel"): f"# Image size: 0 12\n{ROW}\n".encode(),
+        ("a.txt", "no text"): b"\xff\xfe\x89",
+        ("a.json", "JSON sites file"): HEAD.encode(),
+        ("a.json", "image_width"): b'{"image_height": 12, "sites": []}',
+        ("a.json", "live site"): f"{HEAD}[]}}".encode(),
+        ("a.json", "log_tau"): f"{HEAD}[{SITE}]}}".replace("log_tau", "tau").encode(),
+        ("a.json", "official JSON form"): f"{HEAD}[{SITE}]}}".replace("[1, 2]", "[1]").encode(),
+        ("a.json", "official JSON form "): f"{HEAD}[7]}}".encode(),
+        ("a.json", "official JSON form  "): b"[1, 2]",
+        ("a.json", "finite"): f"{HEAD}[{SITE}]}}".replace(": 6", ": NaN").encode(),
+        ("a.json", "expected a JSON"): b"[" * 100_000,
+        ("a.json", "JSON sites file "): f"{HEAD}[{SITE}]}}".replace("16", "1" * 5000).encode(),
+        (
+            "a.txt",
+            "8 sites as the file's head says, got 1",
+        ): f"{SIZE}{TOTAL}8\n{ROW}\n".encode(),
+        (
+            "a.txt",
+            "0 sites as the file's head says, got 1",
+        ): f"{SIZE}{TOTAL}0\n{ROW}\n".encode(),
+        ("a.txt", "whole last line"): f"{SIZE}{TOTAL}1\n{ROW}".encode(),
+    }
+    | {
+        (name, f"{expected}{' ' * i}"): data
+        for i, (width, expected) in enumerate(
+            [
+                ("65535", "at most 134217728 pixels, got 65535x65535, which take 48.0 GiB"),
+                ("999999999", "at most 134217728 pixels, got 999999999x999999999"),
+                ("2147483648", "a whole number of pixels a side up to 2147483647, got 2147483648"),
+                ("9" * 30, "a whole number of pixels a side up to 2147483647"),
+                ("1" * 5000, "expected"),
+                ("0", "at least one pixel"),
+            ]
+        )
+        for name, data in (
+            ("a.txt", f"# Image size: {width} {width}\n{ROW}\n".encode()),
+            ("a.json", f"{HEAD}[{SITE}]}}".replace("16", width).replace("12", width).encode()),
+        )
+    }
+    | {
+        ("a.json", f"whole number of pixels a side{' ' * i}"): f"{HEAD}[{SITE}]}}".replace(
+            "16", width
+        ).encode()
+        for i, width in enumerate(["16.5", "true", "null", '"16"', "1e300", "1e999", "NaN", "[16]"])
+    }
+)
 
 
 @pytest.mark.parametrize(("name", "expected"), BAD)
@@ -127,6 +162,35 @@ def test_bad_files_are_refused_in_one_line(tmp_path, name, expected):
         load(path)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".sad", ".txt", ".json"])
+def test_a_file_that_is_cut_anywhere_is_refused(make_sites, suffix):
+    """Not one site is lost in silence, nor a digit of one."""
+    canvas = Canvas((12, 16))
+    data = {
+        ".sad": lambda: sad.encode(make_sites(3), canvas),
+        ".txt": lambda: official.format_txt(make_sites(3), canvas).encode(),
+        ".json": lambda: official.format_json(make_sites(3), canvas).strip().encode(),
+    }[suffix]()
+    assert parse(data, suffix, max_pixels=None)[0].num_sites == 3
+    for size in range(len(data)):
+        with pytest.raises(ValueError, match=r"^expected"):
+            parse(data[:size], suffix, max_pixels=None)
+
+
+@pytest.mark.parametrize("suffix", [".sad", ".txt", ".json"])
+def test_a_larger_canvas_is_read_if_asked_for(tmp_path, make_sites, suffix):
+    """What a few bytes can promise is refused with its size in memory, until it is allowed."""
+    path, canvas = tmp_path / f"a{suffix}", Canvas((65535, 65535))
+    save(path, make_sites(1), canvas)
+    with pytest.raises(ValueError, match=r"got 65535x65535, which take 48.0 GiB; max_pixels=.*a\."):
+        load(path)
+    assert load(path, max_pixels=2**32)[1] == load(path, max_pixels=None)[1] == canvas
+    save(path, make_sites(1), (12, 16))
+    with pytest.raises(ValueError, match="at most 191 pixels, got 16x12"):
+        load(path, max_pixels=191)
+    assert load(path, max_pixels=192)[1].shape == (12, 16)
 
 
 def test_no_file_a_directory_another_suffix(tmp_path, make_sites):

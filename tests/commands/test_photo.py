@@ -1,0 +1,83 @@
+"""``sad-jax fit`` of one photograph: what fails is told before the work, nothing done is lost."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from sad_jax import cli
+from sad_jax.storage.atomic import DRAFT
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """Each test stands in its own empty folder, without a compile cache."""
+    monkeypatch.setenv("SAD_JAX_CACHE", "")
+    monkeypatch.chdir(tmp_path)
+
+
+def write_photo(name: str) -> str:
+    y, x = np.mgrid[:16, :24]
+    sad.write_image(name, np.stack([x / 24, y / 16, (x > 12) * 0.8], -1))
+    return name
+
+
+def fit(photo: str, *words: str) -> int:
+    return cli.main(["fit", photo, "--sites", "64", "--steps", "40", *words])
+
+
+@pytest.mark.parametrize("length", [244, 251])
+def test_a_name_too_long_for_the_results_is_refused_before_the_fit(capsys, monkeypatch, length):
+    photo = write_photo("p" * length + ".png")
+    monkeypatch.setattr("sad_jax.commands.photo.start_jax", lambda: pytest.fail("no fit"))
+    assert fit(photo) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("sad-jax: error: expected a shorter name of a file, got one of 2")
+    assert err.count("\n") == 1
+    assert not os.listdir("out")
+
+
+@pytest.mark.slow
+def test_the_longest_name_is_fitted():
+    photo = write_photo("p" * 243 + ".png")
+    assert fit(photo) == 0
+    assert len(os.listdir("out")) == 5
+    assert fit(photo) == 0  # once more, onto the results
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["sad_jax.viz.diagram", "sad_jax.commands.fit.write_json"])
+def test_a_result_that_could_not_be_stored_is_there_by_resuming(capsys, monkeypatch, where):
+    photo = write_photo("photo.png")
+    assert fit(photo, "--out", "whole") == 0
+
+    def fail(*_):
+        raise OSError(28, "No space left on device", "photo_diagram.png")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, fail)
+        assert fit(photo) == 2
+    assert "No space left on device: 'photo_diagram.png'" in capsys.readouterr().err
+    assert Path("out/photo.ckpt").exists()
+    steps = []
+    monkeypatch.setattr("sad_jax.commands.bar.Bar.__call__", lambda _, now: steps.append(now))
+    assert fit(photo, "--resume", "--seed", "1") == 2  # another fit
+    assert "got one of another seed: out/photo.ckpt" in capsys.readouterr().err
+    assert fit(photo, "--resume") == 0
+    assert not steps
+    assert not Path("out/photo.ckpt").exists()
+    for name in os.listdir("whole"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+def test_what_a_killed_run_left_is_cleared_away(monkeypatch):
+    photo = write_photo("photo.png")
+    os.mkdir("out")
+    draft = Path("out", DRAFT.format("1"))
+    draft.write_bytes(b"half")
+    os.utime(draft, (0, 0))
+    monkeypatch.setattr("sad_jax.commands.photo.start_jax", lambda: (_ for _ in ()).throw(OSError))
+    assert fit(photo) == 2
+    assert not os.listdir("out")
