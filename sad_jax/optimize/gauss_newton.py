@@ -155,8 +155,7 @@ def gauss_newton(
       number of steps done.
 
     Raises:
-      NotImplementedError: by ``update``, sites of which some fields are masked, or a ``draw`` by
-        kernels.
+      NotImplementedError: by ``update``, sites of which some fields are masked.
 
     Example:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
@@ -195,11 +194,9 @@ def gauss_newton(
         def plain(tangent: jax.Array) -> jax.Array:
             return xla.render(lists.grid, moved(tangent), lists.ids)
 
-        if draw is None:
-            picture, push = jax.linearize(plain, origin)
-            pull = jax.linear_transpose(push, origin)
-        else:
-            picture, push, pull = linearize_by_reverse(lambda t: draw(moved(t), lists), origin)
+        drawn = plain if draw is None else lambda tangent: draw(moved(tangent), lists)
+        picture, push = jax.linearize(drawn, origin)
+        pull = jax.linear_transpose(push, origin)
         slope, bend = jax.linearize(jax.grad(loss), picture)
         height = jnp.vdot(slope, bend(slope)) / jnp.maximum(jnp.vdot(slope, slope), TINY)
         height = jnp.maximum(height, TINY)
@@ -225,27 +222,6 @@ def gauss_newton(
         return updates.replace(log_tau=jnp.minimum(updates.log_tau, room)), steps + 1
 
     return optax.GradientTransformationExtraArgs(lambda sites: jnp.int32(0), update)
-
-
-def linearize_by_reverse(
-    function: Callable, origin: jax.Array
-) -> tuple[jax.Array, Callable, Callable]:
-    """Value, ``push`` and ``pull``, as of ``jax.linearize`` and ``jax.linear_transpose``.
-
-    By the reverse mode and its transpose, for functions that have no forward mode.
-    """
-    value, pull = jax.vjp(function, origin)
-
-    def push(tangent: jax.Array) -> jax.Array:
-        try:
-            return jax.linear_transpose(pull, value)((tangent,))[0]
-        except (NotImplementedError, AssertionError) as error:  # of Pallas
-            raise NotImplementedError(
-                'expected a draw by implementation="xla" for gauss_newton, got one whose gradient '
-                "JAX cannot transpose"
-            ) from error
-
-    return value, push, pull
 
 
 @broadcasting

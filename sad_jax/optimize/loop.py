@@ -99,7 +99,6 @@ def make_state(
       >>> round(float(step(state)[0].params["gain"]), 4)
       1.01
     """
-    _check_on_host("make_state", sites, params)
     check_sites(sites)
     _check_both(params, params_optimizer)
     n = sites.num_sites

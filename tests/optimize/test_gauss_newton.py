@@ -325,13 +325,12 @@ def test_a_step_goes_through_the_users_drawing(make_sites):
         lambda s: optimizer.update(s, jnp.int32(0), s, lists=lists, loss=loss, draw=draw)[0]
     )
     plain = update(lambda image: jnp.mean((image - goal) ** 2), None)(sites)
-    frames = lambda s, lists: jnp.stack([50 * (1 - sad.render(s, lists))] * 2)  # noqa: E731
-    drawn = update(lambda image: jnp.mean((1 - image / 50 - goal) ** 2), frames)(sites)
-    for found, expected in zip(*map(jax.tree.leaves, (drawn, plain)), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-3)
-    kernels = partial(sad.render, implementation="pallas_interpret")
-    with pytest.raises(NotImplementedError, match='expected a draw by implementation="xla"'):
-        update(lambda image: jnp.mean(image**2), kernels)(sites)
+    for implementation in (None, "xla", "pallas_interpret"):
+        render = partial(sad.render, implementation=implementation)
+        frames = lambda s, lists: jnp.stack([50 * (1 - render(s, lists))] * 2)  # noqa: E731, B023
+        drawn = update(lambda image: jnp.mean((1 - image / 50 - goal) ** 2), frames)(sites)
+        for found, expected in zip(*map(jax.tree.leaves, (drawn, plain)), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 @pytest.mark.slow

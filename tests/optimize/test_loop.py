@@ -446,7 +446,6 @@ def test_loops_within_transformations_are_refused_in_a_line(make_sites, target):
     many = jax.tree.map(lambda leaf: leaf[None], (sites, state))
     loops = {
         "minimize": lambda sites, _: sad.minimize(squared, sites, SHAPE, target),
-        "make_state": lambda sites, _: sad.make_state(sites, SHAPE, sad.adam()),
         "densify": lambda _, state: sad.densify(state, squared, 1, target),
         "prune": lambda _, state: sad.prune(state, squared, 1, target),
     }
