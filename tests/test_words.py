@@ -68,7 +68,7 @@ def test_what_is_no_canvas(name, canvas):
     refused(lambda: every[name](SITES, canvas), words)
 
 
-@pytest.mark.parametrize("name", with_lists.keys() - {"diagram"})
+@pytest.mark.parametrize("name", sorted(with_lists.keys() - {"diagram"}))
 def test_a_canvas_that_jit_hides(name):
     words = r"expected a canvas that is known while JAX traces .*static_argnums.*, got"
     refused(lambda: jax.jit(with_lists[name])(SITES, SHAPE), words)
