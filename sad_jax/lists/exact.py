@@ -10,12 +10,14 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from sad_jax.backend import Backend, resolve
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.canvas import Canvas, Grid
+from sad_jax.model.score import site_rows
 from sad_jax.model.sites import Sites
 
 
@@ -74,12 +76,14 @@ def find_candidates(
 def _search(
     backend: Backend, grid: Grid, k: int, sites: Sites, near: jax.Array | None
 ) -> jax.Array:
-    """int32[Hc, Wc, K], by culling, or by the kernel, which needs no earlier lists."""
-    return backend.run(
-        partial(search_by_culling, grid, k),
-        lambda kernels, launch, sites, _: search_by_groups(
-            grid, k, kernels.search_lists, launch, sites
-        ),
-        sites,
-        near,
-    )
+    """int32[Hc, Wc, K], by culling, in XLA or in C++; or by the kernel, without earlier lists."""
+
+    def kernel(kernels, launch, sites, _):
+        return search_by_groups(grid, k, kernels.search_lists, launch, sites)
+
+    def engine(engine, sites, near):
+        rows, shape = jnp.stack(site_rows(sites, grid.size)), (grid.rows, grid.columns, k)
+        return engine.search_lists(rows, near, shape, cell=grid.cell)
+
+    culling = partial(search_by_culling, grid, k)
+    return backend.run(sites, near, xla=culling, pallas=kernel, cpu=engine)

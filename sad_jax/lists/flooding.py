@@ -241,7 +241,8 @@ def _merge_into(
         ids, places = jax.vmap(offered)(numbers, corners)
         return kernels.merge_lists(rows, ids, places, lists.k, launch)
 
-    blocks = backend.run(plain, kernel, jnp.arange(grid.blocks), grid.corners())
+    operands = jnp.arange(grid.blocks), grid.corners()
+    blocks = backend.run(*operands, xla=plain, pallas=kernel, cpu=lambda _, *o: plain(*o))
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
 
 
