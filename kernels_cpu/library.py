@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import sys
 from pathlib import Path
 
 import jax
-
-import kernels_cpu
 
 FUNCTIONS = (
     "sad_blend",
@@ -42,7 +41,8 @@ def instructions() -> str:
 @functools.cache
 def loaded() -> tuple[Path | None, str | None]:
     """The library's path, its functions being known to XLA; or None, and the reason."""
-    paths = {path.stem: path for folder in kernels_cpu.__path__ for path in _libraries(folder)}
+    package = sys.modules[__package__].__path__  # of an editable installation, two folders
+    paths = {path.stem: path for folder in package for path in Path(folder).glob("engine_*.so")}
     if not paths:
         return None, f"expected the CPU engine, which this installation was built without; {REBUILD}"
     try:
@@ -58,6 +58,3 @@ def loaded() -> tuple[Path | None, str | None]:
         return None, f"expected a CPU engine that loads, got {error!r}; {REBUILD}"
     return path, None
 
-
-def _libraries(folder: str) -> list[Path]:
-    return sorted(Path(folder).glob("engine_*.so"))

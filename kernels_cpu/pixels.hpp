@@ -183,17 +183,14 @@ class Pixel {
       weight[k] = score;
       least = minimum(score, least);
     }
-    Vectors<C> sum(count);
-    for (int c = 0; c < count; ++c) sum[c] = Floats{};
+    for (int k = 0; k < slots; ++k) total += weight[k] = exponential(least - weight[k]);
+    const Floats scale = 1.0f / total;
+    for (int c = 0; c < count; ++c) color[c] = Floats{};
     f = fields_.data() + GEOMETRY;
     for (int k = 0; k < slots; ++k, f += width) {
-      const Floats share = weight[k] = exponential(least - weight[k]);
-      total += share;
-      for (int c = 0; c < count; ++c) sum[c] += share * f[c];
+      const Floats share = weight[k] *= scale;
+      for (int c = 0; c < count; ++c) color[c] += share * f[c];
     }
-    const Floats scale = 1.0f / total;
-    for (int k = 0; k < slots; ++k) weight[k] *= scale;
-    for (int c = 0; c < count; ++c) color[c] = sum[c] * scale;
   }
 
   // The table's entries of slot k; its colours; what was attached.
