@@ -1,20 +1,28 @@
-"""The CPU engine: the passes over a picture and the exact search in C++, called through ``jax.ffi``.
+"""The CPU engine: the passes over a picture, and lists, in C++, called through ``jax.ffi``.
 
 To read in this order: ``library.py`` (the compiled library, found and made known to XLA),
 ``calls.py`` (its functions on arrays), then the sources: ``simd.hpp`` (vectors), ``threads.hpp``,
-``pixels.hpp`` (bands, lists, blend), ``passes.hpp``, ``search.hpp``, ``engine.cpp`` (what XLA
-calls). Nothing of a recipe is in it, and everything works without it: the plain XLA twin of each
+``pixels.hpp`` (bands, lists, blend), ``passes.hpp``, ``best.hpp`` (the merge), ``search.hpp``,
+``engine.cpp`` (what XLA calls). Nothing of a recipe is in it, and everything works without it: the plain XLA twin of each
 pass is its definition, and what runs where the engine is not built.
 """
 
 from __future__ import annotations
 
-from kernels_cpu.calls import blend_picture, change_of_picture, search_lists, sum_slots
-from kernels_cpu.library import why_not_built
+from kernels_cpu.calls import (
+    blend_picture,
+    change_of_picture,
+    merge_lists,
+    search_lists,
+    sum_slots,
+)
+from kernels_cpu.library import instructions, why_not_built
 
 __all__ = [
     "blend_picture",
     "change_of_picture",
+    "instructions",
+    "merge_lists",
     "search_lists",
     "sum_slots",
     "why_not",

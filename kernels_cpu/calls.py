@@ -78,6 +78,19 @@ def search_lists(
     return _call("sad_search", lists, rows, near, cell=np.int64(cell))
 
 
+def merge_lists(rows: jax.Array, ids: jax.Array, place: jax.Array, k: int) -> jax.Array:
+    """The best K of the ids offered to every cell, without repeats, int32[blocks, K, lanes].
+
+    Args:
+      rows: float[7, N], of the formula.
+      ids: int32[blocks, M, lanes], with at least K distinct ids in each lane.
+      place: float[blocks, 2, lanes], (x, y) in pixels where the scores are taken.
+      k: K.
+    """
+    lists = jax.ShapeDtypeStruct((ids.shape[0], k, ids.shape[2]), jnp.int32)
+    return _call("sad_merge", lists, rows, ids, place)
+
+
 def _two(inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """All passes are given two pictures; where the second one is missing, it is never read."""
     return (*inputs, jnp.zeros(0, inputs[0].dtype))[:2]

@@ -1,4 +1,5 @@
 // What XLA calls: the handlers of the engine, each for a batch of any shape.
+#include "best.hpp"
 #include "passes.hpp"
 #include "search.hpp"
 #include "threads.hpp"
@@ -9,7 +10,7 @@ namespace {
 namespace ffi = xla::ffi;
 using FloatArray = ffi::Buffer<ffi::F32>;
 using IntArray = ffi::Buffer<ffi::S32>;
-constexpr int64_t SITES_AT_ONCE = 1024;  // whose sums one part of the work adds up
+constexpr int64_t SITES_AT_ONCE = 1024;  // or cells, of one part of the work
 
 // Dimension number `index` from the end, starting at 1.
 template <class Array>
@@ -152,6 +153,27 @@ ffi::Error search(ffi::ThreadPool pool, FloatArray table, IntArray near,
   return ffi::Error::Success();
 }
 
+ffi::Error merge_lists(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray place,
+                       ffi::ResultBuffer<ffi::S32> out) {
+  const int64_t batch = batch_of(table, 2), sites = size(table, 1), lanes = size(ids, 1);
+  const int64_t offered = size(ids, 2), blocks = size(ids, 3), k = size(*out, 2);
+  constexpr int64_t width = padded(GEOMETRY);
+  for (int64_t b = 0; b < batch; ++b) {
+    const float* fields = entry(table, b, batch);
+    std::vector<float> rows(sites * width);
+    for (int64_t site = 0; site < sites; ++site)
+      for (int f = 0; f < GEOMETRY; ++f) rows[site * width + f] = fields[f * sites + site];
+    const int64_t parts = (lanes + SITES_AT_ONCE - 1) / SITES_AT_ONCE;
+    in_parts(pool, blocks * parts, [&](int64_t i) {
+      const int64_t block = i / parts, first = i % parts * SITES_AT_ONCE;
+      merge(rows.data(), sites, entry(ids, b, batch) + block * offered * lanes,
+            entry(place, b, batch) + block * 2 * lanes, offered, lanes, k, first,
+            std::min(first + SITES_AT_ONCE, lanes), entry(*out, b, batch) + block * k * lanes);
+    });
+  }
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 #define SAD_EXPORT extern "C" __attribute__((visibility("default")))
@@ -194,5 +216,6 @@ SAD_HANDLER(sad_color_right_side, sums<ColorRightSide>, and_pictures());
 SAD_HANDLER(sad_change, change, and_pictures());
 SAD_HANDLER(sad_blend, blend, table_and_lists().Ret<FloatArray>().Attr<int64_t>("cell"));
 SAD_HANDLER(sad_search, search, table_and_lists().Ret<IntArray>().Attr<int64_t>("cell"));
+SAD_HANDLER(sad_merge, merge_lists, table_and_lists().Arg<FloatArray>().Ret<IntArray>());
 
 }  // namespace sad

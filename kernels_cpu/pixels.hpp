@@ -51,6 +51,10 @@ struct Cells {
   }
 };
 
+// d of the formula, from its square.
+inline Floats distance(Floats squared) { return root(maximum(squared, all(SQUARED_DISTANCE_MIN))); }
+inline float distance(float squared) { return std::sqrt(std::max(squared, SQUARED_DISTANCE_MIN)); }
+
 // The table of the sites, [entries, N].
 struct Table {
   const float* values;
@@ -175,11 +179,10 @@ class Pixel {
     for (int k = 0; k < slots; ++k, f += width) {
       const Floats dx = x - f[0], dy = y - f[1];
       const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
-      const Floats distance = root(maximum(p * p + q * q, all(SQUARED_DISTANCE_MIN)));
-      const Floats score = f[5] * (distance - f[6]);
       p_[k] = p;
       q_[k] = q;
-      distance_[k] = distance;
+      distance_[k] = distance(p * p + q * q);
+      const Floats score = f[5] * (distance_[k] - f[6]);
       weight[k] = score;
       least = minimum(score, least);
     }

@@ -6,16 +6,13 @@
 // and scored at every cell until no list can change any more.
 #pragma once
 
-#include <limits>
-
-#include "pixels.hpp"
+#include "best.hpp"
 
 namespace sad {
 
 constexpr int TILE = 8;         // cells a side
 constexpr int GROUPS = 64;      // at least MOST_SITES; see `limit_of`
 constexpr float SLACK = 1e-5f;  // relative room for rounding, as in bounds.py
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
 
 // Sites in their order, field by field.
 struct Sites {
@@ -75,9 +72,7 @@ struct Search {
           if (id < 0 || id >= count) return INFINITE;
           const auto f = [&](int field) { return table[field * count + id]; };
           const float dx = x * cell + center() - f(0), dy = y * cell + center() - f(1);
-          const float p = f(2) * dx + f(3) * dy, q = (f(2) * dy - f(3) * dx) * f(4);
-          const float distance = std::sqrt(std::max(p * p + q * q, SQUARED_DISTANCE_MIN));
-          const float score = f(5) * (distance - f(6));
+          const float score = score_at(f, dx, dy);
           worst = std::max(worst, score + SLACK * std::abs(score));
         }
     return worst;
@@ -191,31 +186,14 @@ struct Search {
   // The lists of LANES cells of a tile, in registers or next to them.
   void find_lists(const Box& box, int x, int y) const {
     const Floats px = (count_up() + float(box.left + x)) * cell + center();
-    const float py = (box.top + y) * cell + center();
-    Floats score[MOST_SITES];
-    Ints id[MOST_SITES];
-    for (int i = 0; i < k; ++i) score[i] = all(INFINITE), id[i] = all(0);
-    for (int at = 0; at < box.sites.count && box.least[at] <= largest(score[k - 1]); ++at) {
-      const auto f = [&](int i) { return box.sites.field[i][at]; };
-      const Floats dx = px - f(0);
-      const float dy = py - f(1);
-      const Floats p = f(2) * dx + f(3) * dy, q = (f(2) * dy - f(3) * dx) * f(4);
-      const Floats distance = root(maximum(p * p + q * q, all(SQUARED_DISTANCE_MIN)));
-      Floats new_score = f(5) * (distance - f(6));
-      if (!any(new_score <= score[k - 1])) continue;
-      Ints new_id = all(box.sites.id[at]);
-      for (int i = 0; i < k; ++i) {
-        const Ints better = (new_score < score[i]) | ((new_score == score[i]) & (new_id < id[i]));
-        const Floats old_score = score[i];
-        const Ints old_id = id[i];
-        score[i] = better ? new_score : old_score;
-        id[i] = better ? new_id : old_id;
-        new_score = better ? old_score : new_score;
-        new_id = better ? old_id : new_id;
-      }
+    const Floats py = all((box.top + y) * cell + center());
+    Best best(k);
+    for (int at = 0; at < box.sites.count && box.least[at] <= largest(best.score[k - 1]); ++at) {
+      const auto f = [&](int i) { return all(box.sites.field[i][at]); };
+      best.offer(score_at(f, px - f(0), py - f(1)), all(box.sites.id[at]));
     }
     for (int lane = 0; lane < std::min(LANES, box.width - x); ++lane)
-      for (int i = 0; i < k; ++i) lists[place(box, x + lane, y) * k + i] = id[i][lane];
+      for (int i = 0; i < k; ++i) lists[place(box, x + lane, y) * k + i] = best.id[i][lane];
   }
 };
 

@@ -241,8 +241,12 @@ def _merge_into(
         ids, places = jax.vmap(offered)(numbers, corners)
         return kernels.merge_lists(rows, ids, places, lists.k, launch)
 
+    def engine(engine, numbers, corners):
+        ids, places = jax.vmap(offered)(numbers, corners)
+        return engine.merge_lists(jnp.stack(rows), ids, places, lists.k)
+
     operands = jnp.arange(grid.blocks), grid.corners()
-    blocks = backend.run(*operands, xla=plain, pallas=kernel, cpu=lambda _, *o: plain(*o))
+    blocks = backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
 
 
