@@ -45,7 +45,10 @@ def loaded() -> tuple[Path | None, str | None]:
     package = sys.modules[__package__].__path__  # of an editable installation, two folders
     paths = {path.stem: path for folder in package for path in Path(folder).glob("engine_*.so")}
     if not paths:
-        return None, f"expected the CPU engine, which this installation was built without; {REBUILD}"
+        return (
+            None,
+            f"expected the CPU engine, which this installation was built without; {REBUILD}",
+        )
     try:
         first = ctypes.CDLL(str(paths[min(paths)]))  # its instructions are everywhere
         level = first.sad_level()
@@ -58,4 +61,3 @@ def loaded() -> tuple[Path | None, str | None]:
     except (OSError, AttributeError, StopIteration) as error:  # of another machine or version
         return None, f"expected a CPU engine that loads, got {error!r}; {REBUILD}"
     return path, None
-

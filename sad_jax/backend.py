@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sad_jax.by_platform import by_platform
 
@@ -107,7 +108,7 @@ class Backend:
             if self.chosen:
                 return xla(*operands)
             raise NotImplementedError(
-                f'expected arrays in float32 for the CPU engine, got {other[0]}; {INSTEAD}'
+                f"expected arrays in float32 for the CPU engine, got {other[0]}; {INSTEAD}"
             )
 
         def call(*operands):
@@ -180,6 +181,48 @@ def resolve(
         return _without_gpu(deterministic)
     name = "by_platform" if platform is None else "pallas"
     return Backend(name, kernels_pallas.Launch(), deterministic)
+
+
+class Engine(NamedTuple):
+    """What runs the passes over a picture on this machine.
+
+    Attributes:
+      name: as ``implementation`` takes it, see ``backend.py``.
+      why: in words.
+      faster: what to do for a faster one; empty where there is nothing to do.
+    """
+
+    name: str
+    why: str
+    faster: str
+
+
+def engine() -> Engine:
+    """Which engine ``implementation=None`` takes for float32 on the default device, and why.
+
+    Returns:
+      An ``Engine``.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> sad.engine().name in ("pallas", "cpu", "xla_vjp")
+      True
+    """
+    import kernels_cpu
+
+    backend, platform = resolve(None, np.float32(0), k=8), jax.default_backend()
+    if backend.name == "pallas":
+        return Engine(backend.name, f"the default device is {_gpus()[0].device_kind}", "")
+    if backend.name == "cpu":
+        why = f"the engine in C++ is built, for {kernels_cpu.instructions()}"
+        return Engine(backend.name, why, "")
+    if platform != "cpu":
+        return Engine(backend.name, f"{_no_gpu(platform)}", "")
+    missing = kernels_cpu.why_not_built()
+    if missing is None:
+        return Engine(backend.name, "it is the default on a CPU", 'implementation="cpu"')
+    why, _, faster = missing.partition("; ")
+    return Engine(backend.name, why, faster)
 
 
 def _without_gpu(deterministic: bool) -> Backend:

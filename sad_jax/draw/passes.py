@@ -83,9 +83,7 @@ def _picture(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
         image = engine.blend_picture(site_table(sites, grid.size), ids, shape, cell=grid.cell)
         return grid.join_image(image)
 
-    return backend.run(
-        sites, lists.ids, xla=partial(xla.render, grid), pallas=kernel, cpu=engine
-    )
+    return backend.run(sites, lists.ids, xla=partial(xla.render, grid), pallas=kernel, cpu=engine)
 
 
 def _forward(backend, sites, lists):
@@ -156,13 +154,13 @@ def sum_over_pixels(
 class PicturePass(NamedTuple):
     """A second weighted sum over the list of every pixel, beside the colour.
 
-    ``count``: M, how many numbers; ``blended``: Pixel -> M arrays, whose sum over the list with the
+    ``entries``: M, how many numbers; ``blended``: Pixel -> M arrays, whose sum over the list with the
     softmax weights is wanted; ``finish``: (colours [blocks, P, C, lanes], sums [blocks, P, M,
     lanes], *inputs) -> the picture in blocks; ``loss`` and ``numbers``: what the engine must know
     besides.
     """
 
-    count: int
+    entries: int
     blended: Callable[[Pixel], list[jax.Array]]
     finish: Callable[..., jax.Array]
     loss: str = "squared"
@@ -204,7 +202,7 @@ def blend_pictures(
         blocks = split_ids(grid, ids)
         work = kernels.Work(table, blocks, grid.corners(), channels, grid.cell, launch)
         values = lambda own, second: [*own.color, *second]  # noqa: E731
-        drawn = kernels.pictures(work, values, channels + pass_.count, (), pass_.blended)
+        drawn = kernels.pictures(work, values, channels + pass_.entries, (), pass_.blended)
         return finished(drawn, inputs)
 
     def engine(engine, table, ids, inputs):

@@ -40,7 +40,7 @@ def find_candidates(
       canvas: (H, W) in pixels, meaning K = 8 and cells of one pixel, or a ``Canvas``.
       k: sites a list, 1 to 32; replaces the canvas's own. With fewer sites lists are shorter.
       cell: pixels a side of the square that shares a list, 1, 2 or 4; replaces the canvas's own.
-      implementation: "xla" or "pallas", which runs or raises; None chooses.
+      implementation: "xla", "cpu" or "pallas", which runs or raises; None chooses.
       near: lists of the same canvas that these sites had a little while ago. The result does not
         depend on them; plain XLA finds it sooner.
 

@@ -98,7 +98,7 @@ def propagate(
       sites: N sites.
       lists: their lists so far.
       key: a JAX random key; a fresh one for each pass.
-      implementation: "xla" or "pallas", which runs or raises; None chooses.
+      implementation: "xla", "cpu" or "pallas", which runs or raises; None chooses.
 
     Returns:
       The updated lists; a scan's carry can hold them.

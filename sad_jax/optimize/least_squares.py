@@ -200,9 +200,7 @@ def change_of_picture(
         squared = jnp.sum((color - image) ** 2, axis=2, keepdims=True)
         return jnp.sqrt(weight * SLOPES[target.loss](squared)) * change
 
-    pass_ = PicturePass(
-        sites.channels, _change_of_color, weighted, target.loss, (HUBER_WIDTH,)
-    )
+    pass_ = PicturePass(sites.channels, _change_of_color, weighted, target.loss, (HUBER_WIDTH,))
     pictures = target.image, target.weight
     return blend_pictures(target.backend, sites, lists, pass_, vector, *pictures)
 
@@ -224,8 +222,9 @@ def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.A
         scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
         return [scaled * value for value in pixel.blended]
 
-    options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
-    return compare("color_product", sites, lists, target, len(colors), slots, **options)
+    blended = lambda pixel, *_: pixel.attached  # noqa: E731
+    known = "color_product", sites, lists, target
+    return compare(*known, len(colors), slots, blended=blended, attached=colors)
 
 
 def color_right_side(sites: Sites, lists: Candidates, target: Target) -> jax.Array:
