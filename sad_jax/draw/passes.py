@@ -154,8 +154,8 @@ def sum_over_pixels(
 class PicturePass(NamedTuple):
     """A second weighted sum over the list of every pixel, beside the colour.
 
-    ``entries``: M, how many numbers; ``blended``: Pixel -> M arrays, whose sum over the list with the
-    softmax weights is wanted; ``finish``: (colours [blocks, P, C, lanes], sums [blocks, P, M,
+    ``entries``: M, how many numbers; ``blended``: Pixel -> M arrays, whose sum over the list with
+    the softmax weights is wanted; ``finish``: (colours [blocks, P, C, lanes], sums [blocks, P, M,
     lanes], *inputs) -> the picture in blocks; ``loss`` and ``numbers``: what the engine must know
     besides.
     """
