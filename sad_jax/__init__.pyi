@@ -5,6 +5,8 @@ from . import metrics as metrics
 from . import sharding as sharding
 from . import viz as viz
 from .backend import Backend as Backend
+from .backend import Engine as Engine
+from .backend import engine as engine
 from .draw.api import owners as owners
 from .draw.api import query as query
 from .draw.api import render as render

@@ -7,6 +7,7 @@ Nothing else imports the kernels.
 |---|---|---|---|---|
 | "xla" | anything | JAX's own | yes | yes |
 | "xla_vjp" | anything | hand-written | yes, by plain XLA | yes |
+| "cpu" | a CPU, where the C++ engine is built | hand-written | forward alone, by plain XLA | no |
 | "pallas" | CUDA GPU | hand-written | forward alone, by plain XLA | no |
 | "pallas_interpret" | anything, for tests of the kernels | hand-written | as "pallas" | yes |
 
@@ -20,16 +21,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from sad_jax.by_platform import by_platform
 
 if TYPE_CHECKING:
     from kernels_pallas import Launch
 
-NAMES = ("xla", "xla_vjp", "pallas", "pallas_interpret")
+NAMES = ("xla", "xla_vjp", "cpu", "pallas", "pallas_interpret")
 LEAST_CAPABILITY = 8.0  # of a CUDA GPU
 
 
@@ -38,19 +41,23 @@ class Backend:
     """An engine for the passes over a picture, and how it runs them.
 
     Attributes:
-      name: "xla", "xla_vjp" or "pallas", as in this module's head; or "by_platform", which keeps
-        the kernels where a program is lowered for CUDA and plain XLA elsewhere.
+      name: "xla", "xla_vjp", "cpu" or "pallas", as in this module's head; or "by_platform", which
+        keeps the kernels where a program is lowered for CUDA and plain XLA elsewhere.
       launch: how kernels are launched; None where none are.
       deterministic: kernels sum for the sites in a fixed order, the same bits every time, at the
-        cost of a sort of the lists; if not, by atomic additions.
+        cost of a sort of the lists; if not, by atomic additions. The CPU engine and XLA on a CPU
+        always do.
+      chosen: nobody named it: what the CPU engine lacks is left to plain XLA, not refused.
     """
 
     name: str
     launch: Launch | None = None
     deterministic: bool = True
+    chosen: bool = False
 
     def __post_init__(self):
-        launched = {"xla": False, "xla_vjp": False, "pallas": True, "by_platform": True}
+        launched = dict.fromkeys(("xla", "xla_vjp", "cpu"), False)
+        launched |= dict.fromkeys(("pallas", "by_platform"), True)
         if self.name not in launched:
             raise ValueError(f"expected a backend of {tuple(launched)}, got {self.name!r}")
         if launched[self.name] != (self.launch is not None):
@@ -61,32 +68,69 @@ class Backend:
 
     @property
     def engine(self) -> str:
-        """What its passes run on: "xla" or "pallas"."""
-        return "pallas" if self.name == "pallas" else "xla"
+        """What its passes run on: "xla", "cpu" or "pallas"."""
+        return self.name if self.name in ("cpu", "pallas") else "xla"
 
     @property
     def wants_transposed_lists(self) -> bool:
         """Whether sums for the sites go from each site to its cells."""
         return self.name == "pallas" and self.deterministic
 
-    def run(self, plain: Callable, kernel: Callable, *operands) -> Any:
-        """A pass: ``plain(*operands)``, or ``kernel(kernels_pallas, launch, *operands)``.
+    def run(self, *operands, xla: Callable, pallas: Callable, cpu: Callable) -> Any:
+        """A pass by one of its ways, which return arrays of the same shapes.
 
-        Both return arrays of the same shapes.
+        Args:
+          *operands: of the pass, pytrees of arrays.
+          xla: (*operands) -> the result in plain XLA, the definition of the pass.
+          pallas: (kernels_pallas, launch, *operands) -> the same by kernels on a GPU.
+          cpu: (kernels_cpu, *operands) -> the same by the engine in C++.
         """
+        if self.name == "cpu":
+            return self._run_on_cpu(operands, xla, cpu)
         if self.launch is None:
-            return plain(*operands)
+            return xla(*operands)
         import kernels_pallas
 
         def launched(*operands):
-            return kernel(kernels_pallas, self.launch, *operands)
+            return pallas(kernels_pallas, self.launch, *operands)
 
         if self.name == "by_platform":
-            return by_platform(launched, plain, *operands)
+            return by_platform(launched, xla, *operands)
         return launched(*operands)
+
+    def _run_on_cpu(self, operands: tuple, xla: Callable, cpu: Callable) -> Any:
+        """By the engine; what it lacks is left to XLA where it was chosen, refused where named."""
+        import kernels_cpu
+
+        types = [leaf.dtype for leaf in jax.tree.leaves(operands)]
+        floats = [dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating)]
+        if other := [dtype for dtype in floats if dtype != jnp.float32]:
+            if self.chosen:
+                return xla(*operands)
+            raise NotImplementedError(
+                f"expected arrays in float32 for the CPU engine, got {other[0]}; {INSTEAD}"
+            )
+
+        def call(*operands):
+            return cpu(kernels_cpu, *operands)
+
+        def derivative(primals, tangents):
+            if self.chosen:
+                return jax.jvp(xla, primals, tangents)
+            raise TypeError(
+                'expected implementation="xla" or "xla_vjp" for derivatives of derivatives, '
+                "got the CPU engine, which has none"
+            )
+
+        if not floats:  # nothing to differentiate
+            return call(*operands)
+        call = jax.custom_jvp(call)
+        call.defjvp(derivative)
+        return call(*operands)
 
 
 XLA = Backend("xla")
+INSTEAD = 'use implementation=None or "xla"'
 
 
 def resolve(
@@ -108,7 +152,7 @@ def resolve(
 
     Raises:
       ValueError: a name that is no implementation.
-      NotImplementedError: "pallas", where it does not run; the message says why.
+      NotImplementedError: "pallas" or "cpu", where it does not run; the message says why.
     """
     if isinstance(implementation, Backend):
         return implementation
@@ -116,8 +160,13 @@ def resolve(
         raise ValueError(f"expected implementation None or one of {NAMES}, got {implementation!r}")
     if implementation in ("xla", "xla_vjp"):
         return Backend(implementation, None, deterministic)
+    if implementation == "cpu":
+        reason = _why_not_cpu(k, _dtype(arrays), platform or _platform(arrays))
+        if reason is not None:
+            raise NotImplementedError(f"{reason}; {INSTEAD}")
+        return Backend("cpu", None, deterministic)
     if implementation is None and not _capable_gpus():
-        return Backend("xla_vjp", None, deterministic)
+        return _without_gpu(deterministic)
     import kernels_pallas
 
     if implementation == "pallas_interpret":
@@ -126,12 +175,68 @@ def resolve(
     reason = kernels_pallas.why_not(k, _dtype(arrays)) or _no_gpu(platform)
     if implementation is not None:
         if reason is not None:
-            raise NotImplementedError(f'{reason}; use implementation=None or "xla"')
+            raise NotImplementedError(f"{reason}; {INSTEAD}")
         return Backend("pallas", kernels_pallas.Launch(), deterministic)
     if reason is not None:
-        return Backend("xla_vjp", None, deterministic)
+        return _without_gpu(deterministic)
     name = "by_platform" if platform is None else "pallas"
     return Backend(name, kernels_pallas.Launch(), deterministic)
+
+
+class Engine(NamedTuple):
+    """What runs the passes over a picture on this machine.
+
+    Attributes:
+      name: as ``implementation`` takes it, see ``backend.py``.
+      why: in words.
+      faster: what to do for a faster one; empty where there is nothing to do.
+    """
+
+    name: str
+    why: str
+    faster: str
+
+
+def engine() -> Engine:
+    """Which engine ``implementation=None`` takes for float32 on the default device, and why.
+
+    Returns:
+      An ``Engine``.
+
+    Example:
+      >>> import sad_jax as sad
+      >>> sad.engine().name in ("pallas", "cpu", "xla_vjp")
+      True
+    """
+    import kernels_cpu
+
+    backend, platform = resolve(None, np.float32(0), k=8), jax.default_backend()
+    if backend.name == "pallas":
+        return Engine(backend.name, f"the default device is {_gpus()[0].device_kind}", "")
+    if backend.name == "cpu":
+        why = f"the engine in C++ is built, for {kernels_cpu.instructions()}"
+        return Engine(backend.name, why, "")
+    if platform != "cpu":
+        return Engine(backend.name, f"{_no_gpu(platform)}", "")
+    missing = kernels_cpu.why_not_built()
+    if missing is None:
+        return Engine(backend.name, "it is the default on a CPU", 'implementation="cpu"')
+    why, _, faster = missing.partition("; ")
+    return Engine(backend.name, why, faster)
+
+
+def _without_gpu(deterministic: bool) -> Backend:
+    """What ``None`` means where no kernel runs."""
+    return Backend("xla_vjp", None, deterministic)
+
+
+def _why_not_cpu(k: int, dtype, platform: str | None) -> str | None:
+    """Why the CPU engine does not run on the platform (None: told later), or None if it does."""
+    import kernels_cpu
+
+    if platform not in (None, "cpu"):
+        return f"expected arrays on a CPU for the CPU engine, got {platform}"
+    return kernels_cpu.why_not(k, dtype)
 
 
 def _platform(arrays) -> str | None:

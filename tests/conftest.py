@@ -1,9 +1,9 @@
-"""What several tests share: random sites, and the model written out in float64 numpy."""
+"""What several tests share: random sites, the model in float64 numpy, every pass by any backend."""
 
 import os
 import tempfile
 from collections import Counter
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 # All workers and subprocesses of a run share what they compile: in a folder that the run makes and
@@ -19,11 +19,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import kernels_cpu
 import sad_jax as sad
+from kernels_pallas import INTERPRETED
+from sad_jax.backend import Backend
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.model import score as formula
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import chain
+from sad_jax.optimize import density, least_squares
 from sad_jax.optimize.least_squares import make_target
 
 SLOW_EXAMPLES = ("driver.py", "batch.py", "loop.py")  # of docstrings, which fit or minimise
@@ -142,6 +146,76 @@ class Reference:
 def reference() -> Reference:
     """The model in float64 numpy, independent of the package's formulas."""
     return Reference()
+
+
+@pytest.fixture(scope="session")
+def make_case(make_sites, reference):
+    """``make_case(shape, sites, channels, k, cell)``: what ``run_pass`` takes."""
+
+    def make(shape, n, channels, k, cell):
+        """Sites, lists, a picture with some pixels of weight zero, and a tangent."""
+        rng = np.random.default_rng(1)
+        sites = make_sites(n, channels, shape)
+        lists = reference.lists(sites, shape, k, cell)
+        image = jnp.asarray(rng.uniform(size=(*shape, channels)), jnp.float32)
+        weight = jnp.asarray(rng.uniform(size=shape) * (rng.uniform(size=shape) > 0.2), jnp.float32)
+        vector = jnp.asarray(rng.normal(size=(6 + channels, n)), jnp.float32)
+        return sites, lists, image, weight, vector
+
+    return make
+
+
+def pull_back(sites, lists, target, _):
+    """The picture, and the gradient of its product with the target."""
+    draw = partial(sad.render, lists=lists, implementation=target.backend)
+    picture, pull = jax.vjp(draw, sites)
+    return picture, pull(lists.grid.join_image(target.image))[0]
+
+
+def colors(sites, lists, target, vector):
+    known = sites, lists, target
+    product = least_squares.color_product(*known, vector[6:])
+    return product, least_squares.color_right_side(*known)
+
+
+PASSES = {
+    "pull back": pull_back,
+    "gradient": lambda s, c, t, v: least_squares.gradient(s, c, t),
+    "curvature": lambda s, c, t, v: least_squares.gradient_and_curvature(s, c, t),
+    "change": lambda s, c, t, v: least_squares.change_of_picture(s, c, t, v),
+    "colors": colors,
+    "statistics": lambda s, c, t, v: density._sums(s, c, t),
+}
+
+
+@pytest.fixture(scope="session")
+def run_pass():
+    """``run_pass(*case, name=, backend=, loss=)``: one of the passes, by one backend."""
+
+    @partial(jax.jit, static_argnames=("name", "backend", "loss"))
+    def run(sites, lists, image, weight, vector, *, name, backend, loss="squared"):
+        options = {"backend": backend, "loss": loss}
+        target = least_squares.make_target(lists.grid, image, weight, **options)
+        return PASSES[name](sites, lists, target, vector)
+
+    return run
+
+
+ENGINES = {"pallas": Backend("pallas", INTERPRETED), "cpu": Backend("cpu")}
+
+
+@pytest.fixture
+def cpu_engine() -> Backend:
+    """The CPU engine; skips where it is not built."""
+    if reason := kernels_cpu.why_not_built():
+        pytest.skip(reason)
+    return ENGINES["cpu"]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request) -> Backend:
+    """What is not XLA: kernels on a GPU, interpreted, and the CPU engine where it is built."""
+    return request.getfixturevalue("cpu_engine") if request.param == "cpu" else ENGINES["pallas"]
 
 
 class Problem:

@@ -230,6 +230,15 @@ def test_info(file, capsys, make_sites):
     assert "nominal_bpp" in capsys.readouterr().out
 
 
+def test_info_without_a_file_says_what_runs_here(capsys):
+    assert run("info", "--json", "f.json") == 0
+    found = figures()
+    assert found["engine"] == sad.engine().name
+    assert found["because"] == sad.engine().why
+    assert found.get("faster", "") == sad.engine().faster
+    assert found["because"] in capsys.readouterr().out
+
+
 def test_convert_in_a_circle(file, capsys):
     for source, target in ((file, "a.txt"), ("a.txt", "a.json"), ("a.json", "b.sad")):
         assert run("convert", source, target) == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kernels_cpu
 import kernels_pallas
 import sad_jax
 
@@ -14,7 +15,7 @@ LAYERS = [  # from the ground up; the packages of one layer know nothing of each
     {"sad_jax.html", "sad_jax.varying", "sad_jax.broadcasting", "sad_jax.version"},
     {"sad_jax.by_platform", "sad_jax.with_transpose"},
     {"sad_jax.model"},
-    {"kernels_pallas"},
+    {"kernels_pallas", "kernels_cpu"},
     {"sad_jax.backend"},
     {"sad_jax.lists"},
     {"sad_jax.draw"},
@@ -32,7 +33,7 @@ STORAGE_READS = {"sad_jax.model", "sad_jax.storage"}  # bytes need neither lists
 def modules() -> dict[str, Path]:
     """All modules of both packages by their dotted names; a package is its ``__init__``."""
     found = {}
-    for package in ("sad_jax", "kernels_pallas"):
+    for package in ("sad_jax", "kernels_pallas", "kernels_cpu"):
         for path in (ROOT / package).rglob("*.py"):
             parts = path.relative_to(ROOT).with_suffix("").parts
             found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
@@ -89,10 +90,10 @@ def test_a_module_imports_from_the_layers_below_alone(name):
     if package_of(name) == "sad_jax.storage":
         assert {package_of(other) for other in GRAPH[name]} <= STORAGE_READS
     if package_of(name) != "sad_jax.backend":
-        kernels = {other for other in GRAPH[name] if package_of(other) == "kernels_pallas"}
+        kernels = {o for o in GRAPH[name] if package_of(o) in ("kernels_pallas", "kernels_cpu")}
         text = MODULES[name].read_text()
         checking_only = "if TYPE_CHECKING:\n    from kernels_pallas import Launch" in text
-        assert not kernels or checking_only or package_of(name) == "kernels_pallas"
+        assert not kernels or checking_only or package_of(name).startswith("kernels")
 
 
 def test_nothing_runs_in_a_circle():
@@ -112,7 +113,9 @@ def test_nothing_runs_in_a_circle():
         visit(name)
 
 
-@pytest.mark.parametrize("package", [sad_jax, kernels_pallas], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [sad_jax, kernels_pallas, kernels_cpu], ids=lambda package: package.__name__
+)
 def test_no_module_is_hidden_by_a_function_of_its_name(package):
     """What a package exports has other names than the modules and folders beside it."""
     beside = {

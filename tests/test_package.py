@@ -17,7 +17,9 @@ def run(program: str, *options: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["sad_jax", "sad_jax.cli", "sad_jax.viz", "kernels_pallas"])
+@pytest.mark.parametrize(
+    "module", ["sad_jax", "sad_jax.cli", "sad_jax.viz", "kernels_pallas", "kernels_cpu"]
+)
 def test_importing_starts_no_backend_and_changes_no_setting(module):
     run(
         "import jax\n"

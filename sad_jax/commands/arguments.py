@@ -34,8 +34,10 @@ def make_parser() -> argparse.ArgumentParser:
 
     _describe_fit(add("fit", run_fit, "turn a photograph into a file of sites and its pictures"))
     _describe_render(add("render", run_render, "draw a file of sites, at its own or another size"))
-    info = add("info", run_info, "say what a file of sites holds")
-    info.add_argument("file", type=_path, metavar="FILE", help=FILE)
+    info = add("info", run_info, "say what a file of sites holds, or what runs on this machine")
+    info.add_argument(
+        "file", type=_path, metavar="FILE", nargs="?", help=f"{FILE}; without one: the machine"
+    )
     _describe_json(info)
     convert = add("convert", run_convert, "write a file of sites in another form")
     convert.add_argument("file", type=_path, metavar="FILE", help=FILE)
@@ -61,7 +63,7 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="S")
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
-    add("--implementation", metavar="NAME", help="of the renderer: xla, pallas")
+    add("--implementation", metavar="NAME", help="of the renderer: xla, cpu, pallas")
     add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
     add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")
     add("--video", action="store_true", help="also write a film of the fit")

@@ -1,4 +1,4 @@
-"""``sad-jax info`` and ``convert``: what a file of sites holds; the same in another form."""
+"""``sad-jax info`` and ``convert``: what a file of sites holds, or what runs here; other forms."""
 
 from __future__ import annotations
 
@@ -6,31 +6,45 @@ import argparse
 from pathlib import Path
 
 from sad_jax.commands import OK, complain, tell
-from sad_jax.commands.report import rates, write_json
-from sad_jax.commands.runtime import output_path
+from sad_jax.commands.report import Figures, rates, versions, write_json
+from sad_jax.commands.runtime import output_path, start_jax
 
 
 def run_info(args: argparse.Namespace) -> int:
-    """``sad-jax info``: what a file of sites holds."""
-    from sad_jax.storage.files import check_suffix, load
-
-    form = check_suffix(args.file)
-    sites, canvas = load(args.file, max_pixels=None)  # nothing is drawn
-    figures = {
-        "form": form.removeprefix("."),
-        "width": canvas.width,
-        "height": canvas.height,
-        "channels": sites.channels,
-        "k": canvas.k,
-        "cell": canvas.cell,
-        **rates(Path(args.file), sites.num_sites, canvas),
-    }
+    """``sad-jax info``: what a file of sites holds; without one, what fits and draws here."""
+    figures = _machine() if args.file is None else _contents(args.file)
     args.interrupts.hold()
     write_json(args.json, figures)
     for name, value in figures.items():
         number = f"{value:.4f}" if isinstance(value, float) else value
         tell(f"{name:12} {number}", args.words)
     return OK
+
+
+def _contents(file: str) -> Figures:
+    from sad_jax.storage.files import check_suffix, load
+
+    form = check_suffix(file)
+    sites, canvas = load(file, max_pixels=None)  # nothing is drawn
+    return {
+        "form": form.removeprefix("."),
+        "width": canvas.width,
+        "height": canvas.height,
+        "channels": sites.channels,
+        "k": canvas.k,
+        "cell": canvas.cell,
+        **rates(Path(file), sites.num_sites, canvas),
+    }
+
+
+def _machine() -> Figures:
+    """Versions, the default device, the engine that runs on it, and what would be faster."""
+    jax = start_jax()
+    from sad_jax.backend import engine
+
+    found = engine()
+    here = {"device": str(jax.devices()[0]), "engine": found.name, "because": found.why}
+    return versions() | here | ({"faster": found.faster} if found.faster else {})
 
 
 def run_convert(args: argparse.Namespace) -> int:

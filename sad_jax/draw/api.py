@@ -40,8 +40,9 @@ def render(
       sites: N sites with C channels.
       lists: the lists of the cells; or the canvas, (H, W) in pixels or a ``Canvas``, for which the
         exact lists are then found.
-      implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "pallas" (GPU);
-        a named one runs or raises, None chooses by where the sites lie. See ``backend.py``.
+      implementation: "xla" (any derivative), "xla_vjp" (hand-written reverse pass), "cpu" (in C++),
+        "pallas" (GPU); a named one runs or raises, None chooses by where the sites lie. See
+        ``backend.py``.
       deterministic: gradients with the same bits every time also on a GPU ("pallas"); if not,
         atomic additions. A ``Backend`` has its own.
 

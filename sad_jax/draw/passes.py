@@ -1,13 +1,15 @@
 """Passes over the picture: the blend with its reverse, sums for every site and for every pixel.
 
 Each is written once, as a callback of a ``score.Pixel``; the backend runs it by plain XLA
-(``xla.py``) or by the kernels, which are given the same arrays, laid out in blocks of cells.
+(``xla.py``) or by the kernels, which are given the same arrays, laid out in blocks of cells. The
+CPU engine has the passes under their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +28,33 @@ from sad_jax.with_transpose import linear
 Callback = Callable[..., list[jax.Array]]
 
 
+class SitePass(NamedTuple):
+    """A sum for every site over the pixels in whose lists it stands: what it is, and its name.
+
+    ``name``: in the CPU engine; ``entries``: R, how many numbers a site receives; ``slots``:
+    (Pixel, *inputs of the pixel) -> R arrays, what a site of the list receives; nothing where the
+    inputs are zero, as they are in the padding beyond the picture's edge; ``blended``: (Pixel,
+    *inputs of the pixel) -> arrays, whose sum over the list with the softmax weights is
+    ``Pixel.blended`` in ``slots``; ``loss`` and ``numbers``: what the engine must know besides.
+    """
+
+    name: str
+    entries: int
+    slots: Callback
+    blended: Callback | None = None
+    loss: str = "squared"
+    numbers: tuple[float, ...] = ()
+
+
 def prepare(backend: Backend, lists: Candidates) -> Candidates:
     """Does once for many passes what depends on the lists alone: transposes them for kernels."""
     if not backend.wants_transposed_lists or lists.transposed is not None:
         return lists
     transposed = backend.run(
-        lambda ids: None,
-        lambda kernels, _, ids: kernels.transpose_lists(ids, lists.num_sites),
         lists.ids,
+        xla=lambda ids: None,
+        pallas=lambda kernels, _, ids: kernels.transpose_lists(ids, lists.num_sites),
+        cpu=lambda engine, ids: None,
     )
     return lists.replace(transposed=transposed)
 
@@ -55,7 +76,12 @@ def _draw_by_hand(backend: Backend, sites: Sites, lists: Candidates) -> jax.Arra
         operands = site_table(sites, grid.size), split_ids(grid, ids), grid.corners()
         return grid.join_image(kernels.blend_picture(*operands, cell=grid.cell, launch=launch))
 
-    return backend.run(partial(xla.render, grid), kernel, sites, lists.ids)
+    def engine(engine, sites, ids):
+        shape = (grid.blocks, grid.cell**2, sites.channels, grid.block)
+        image = engine.blend_picture(site_table(sites, grid.size), ids, shape, cell=grid.cell)
+        return grid.join_image(image)
+
+    return backend.run(sites, lists.ids, xla=partial(xla.render, grid), pallas=kernel, cpu=engine)
 
 
 @_draw_by_hand.defjvp
@@ -74,9 +100,9 @@ def _push(primals, change: Sites) -> jax.Array:
 @broadcasting
 def _pull(backend: Backend, primals, cotangent: jax.Array) -> Sites:
     sites, lists = primals
-    entries = formula.PHI + sites.channels
     image = lists.grid.split_image(cotangent)
-    sums = sum_over_pixels(backend, sites, lists, entries, formula.pull_back, image)
+    pull_back = SitePass("pull_back", formula.PHI + sites.channels, formula.pull_back)
+    sums = sum_over_pixels(backend, sites, lists, pull_back, image)
     return site_gradient(sites, lists.grid.size, sums)
 
 
@@ -85,11 +111,9 @@ def sum_over_pixels(
     backend: Backend,
     sites: Sites,
     lists: Candidates,
-    entries: int,
-    slots: Callback,
+    pass_: SitePass,
     *inputs: jax.Array,
     attached: jax.Array | None = None,
-    blended: Callback | None = None,
 ) -> jax.Array:
     """For every site, a sum over the pixels in whose lists it stands.
 
@@ -97,42 +121,56 @@ def sum_over_pixels(
       backend: what runs it.
       sites: N sites.
       lists: their lists; ``prepare`` saves passes over the same lists some work.
-      entries: R.
-      slots: (Pixel, *inputs of the pixel) -> R arrays, what a site of the list receives; nothing
-        where the inputs are zero, as they are in the padding beyond the picture's edge.
+      pass_: what is summed.
       *inputs: pictures as ``grid.split_image`` lays them out; of a pixel, C arrays.
       attached: float[A, N], given to the callbacks along with the sites, as ``Pixel.attached``.
-      blended: (Pixel, *inputs of the pixel) -> arrays, whose sum over the list with the softmax
-        weights is ``Pixel.blended`` in ``slots``.
 
     Returns:
       float[R, N].
     """
     grid, channels = lists.grid, sites.channels
-    table = _table(sites, grid.size, attached)
+    callbacks = pass_.entries, pass_.slots, pass_.blended
 
-    def plain(table, blocks, _, inputs):
-        return xla.sum_slots(grid, table, channels, blocks, inputs, entries, slots, blended)
+    def plain(table, ids, _, inputs):
+        return xla.sum_slots(grid, table, channels, split_ids(grid, ids), inputs, *callbacks)
 
-    def kernel(kernels, launch, table, blocks, transposed, inputs):
+    def kernel(kernels, launch, table, ids, transposed, inputs):
         if transposed is None and backend.deterministic:
-            transposed = kernels.transpose_lists(lists.ids, sites.num_sites)
+            transposed = kernels.transpose_lists(ids, sites.num_sites)
         return kernels.sum_slots(
             table,
-            blocks,
+            split_ids(grid, ids),
             grid.corners(),
             inputs,
-            entries,
-            slots,
-            blended,
+            *callbacks,
             channels=channels,
             cell=grid.cell,
             transposed=transposed,
             launch=launch,
         )
 
-    blocks = split_ids(grid, lists.ids)
-    return backend.run(plain, kernel, table, blocks, lists.transposed, inputs)
+    def engine(engine, table, ids, _, inputs):
+        told = {"cell": grid.cell, "loss": pass_.loss, "numbers": pass_.numbers}
+        return engine.sum_slots(pass_.name, table, ids, inputs, pass_.entries, **told)
+
+    operands = _table(sites, grid.size, attached), lists.ids, lists.transposed, inputs
+    return backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
+
+
+class PicturePass(NamedTuple):
+    """A second weighted sum over the list of every pixel, beside the colour.
+
+    ``entries``: M, how many numbers; ``blended``: Pixel -> M arrays, whose sum over the list with
+    the softmax weights is wanted; ``finish``: (colours [blocks, P, C, lanes], sums [blocks, P, M,
+    lanes], *inputs) -> the picture in blocks; ``loss`` and ``numbers``: what the engine must know
+    besides.
+    """
+
+    entries: int
+    blended: Callable[[Pixel], list[jax.Array]]
+    finish: Callable[..., jax.Array]
+    loss: str = "squared"
+    numbers: tuple[float, ...] = ()
 
 
 @broadcasting
@@ -140,36 +178,46 @@ def blend_pictures(
     backend: Backend,
     sites: Sites,
     lists: Candidates,
+    pass_: PicturePass,
     attached: jax.Array,
-    count: int,
-    blended: Callable[[Pixel], list[jax.Array]],
+    *inputs: jax.Array,
 ) -> jax.Array:
-    """The picture, and a second weighted sum over the list of every pixel.
+    """A picture of a second weighted sum over the list of every pixel.
 
     Args:
       backend: what runs it.
       sites: N sites.
       lists: their lists.
-      attached: float[A, N], given to ``blended`` along with the sites, as ``Pixel.attached``.
-      count: M.
-      blended: Pixel -> M arrays, whose sum over the list with the softmax weights is wanted.
+      pass_: which sum, and what becomes of it.
+      attached: float[A, N], given to the callback along with the sites, as ``Pixel.attached``.
+      *inputs: pictures as ``grid.split_image`` lays them out.
 
     Returns:
-      float[blocks, cell * cell, C + M, lanes], as ``grid.split_image`` lays pictures out.
+      float[blocks, cell * cell, ..., lanes].
     """
     grid, channels = lists.grid, sites.channels
 
-    def plain(table, blocks):
-        return xla.blended_pictures(grid, table, channels, blocks, blended)
+    def finished(drawn, inputs):
+        return pass_.finish(drawn[:, :, :channels], drawn[:, :, channels:], *inputs)
 
-    def kernel(kernels, launch, table, blocks):
+    def plain(table, ids, inputs):
+        blocks = split_ids(grid, ids)
+        drawn = xla.blended_pictures(grid, table, channels, blocks, pass_.blended)
+        return finished(drawn, inputs)
+
+    def kernel(kernels, launch, table, ids, inputs):
+        blocks = split_ids(grid, ids)
         work = kernels.Work(table, blocks, grid.corners(), channels, grid.cell, launch)
         values = lambda own, second: [*own.color, *second]  # noqa: E731
-        return kernels.pictures(work, values, channels + count, (), blended)
+        drawn = kernels.pictures(work, values, channels + pass_.entries, (), pass_.blended)
+        return finished(drawn, inputs)
 
-    return backend.run(
-        plain, kernel, _table(sites, grid.size, attached), split_ids(grid, lists.ids)
-    )
+    def engine(engine, table, ids, inputs):
+        told = {"cell": grid.cell, "loss": pass_.loss, "numbers": pass_.numbers}
+        return engine.change_of_picture(table, ids, inputs, **told)
+
+    operands = _table(sites, grid.size, attached), lists.ids, inputs
+    return backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
 
 
 def _table(sites: Sites, size: int, attached: jax.Array | None) -> jax.Array:

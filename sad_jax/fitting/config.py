@@ -32,8 +32,8 @@ class FitConfig:
       cell: pixels a side of a cell that shares a list: 1, 2 or 4.
       loss: of a pixel's error: "squared", or a robust one that down-weights outliers, "huber" or
         "cauchy" (both with a width of 0.05).
-      implementation: of the passes over the picture: "xla", "pallas" (which raises where it does
-        not run), or None to choose.
+      implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
+        they do not run), or None to choose.
 
     Example:
       >>> import sad_jax as sad

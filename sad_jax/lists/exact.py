@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 
 from sad_jax.backend import Backend, resolve
 from sad_jax.broadcasting import broadcasting
@@ -19,6 +20,7 @@ from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.room import check_room
+from sad_jax.model.score import site_rows
 from sad_jax.model.sites import Sites, check_sites
 
 
@@ -41,7 +43,7 @@ def find_candidates(
       canvas: (H, W) in pixels, meaning K = 8 and cells of one pixel, or a ``Canvas``.
       k: sites a list, 1 to 32; replaces the canvas's own. With fewer sites lists are shorter.
       cell: pixels a side of the square that shares a list, 1, 2 or 4; replaces the canvas's own.
-      implementation: "xla" or "pallas", which runs or raises; None chooses.
+      implementation: "xla", "cpu" or "pallas", which runs or raises; None chooses.
       near: lists of the same canvas that these sites had a little while ago. The result does not
         depend on them; plain XLA finds it sooner.
 
@@ -80,14 +82,16 @@ def find_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
 def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
-    """The lists, by culling, or by the kernel, which needs no earlier lists."""
+    """The lists by culling, in XLA or in C++; or by the kernel, which needs no earlier lists."""
     grid, k = canvas.grid, min(canvas.k, sites.num_sites)
-    ids = backend.run(
-        partial(search_by_culling, grid, k),
-        lambda kernels, launch, sites, _: search_by_groups(
-            grid, k, kernels.search_lists, launch, sites
-        ),
-        sites,
-        near,
-    )
+
+    def kernel(kernels, launch, sites, _):
+        return search_by_groups(grid, k, kernels.search_lists, launch, sites)
+
+    def engine(engine, sites, near):
+        rows, shape = jnp.stack(site_rows(sites, grid.size)), (grid.rows, grid.columns, k)
+        return engine.search_lists(rows, near, shape, cell=grid.cell)
+
+    culling = partial(search_by_culling, grid, k)
+    ids = backend.run(sites, near, xla=culling, pallas=kernel, cpu=engine)
     return new_lists(ids, canvas, sites)

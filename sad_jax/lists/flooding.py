@@ -108,7 +108,7 @@ def propagate(
       sites: N sites.
       lists: their lists so far.
       key: a JAX random key; a fresh one for each pass.
-      implementation: "xla" or "pallas", which runs or raises; None chooses.
+      implementation: "xla", "cpu" or "pallas", which runs or raises; None chooses.
 
     Returns:
       The updated lists; a scan's carry can hold them.
@@ -256,7 +256,12 @@ def _merge_into(
         ids, places = jax.vmap(offered)(numbers, corners)
         return kernels.merge_lists(rows, ids, places, lists.k, launch)
 
-    blocks = backend.run(plain, kernel, jnp.arange(grid.blocks), grid.corners())
+    def engine(engine, numbers, corners):
+        ids, places = jax.vmap(offered)(numbers, corners)
+        return engine.merge_lists(jnp.stack(rows), ids, places, lists.k)
+
+    operands = jnp.arange(grid.blocks), grid.corners()
+    blocks = backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
     return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
 
 

@@ -52,7 +52,7 @@ def _sums(sites: Sites, lists: Candidates, target: Target) -> jax.Array:
         counts = effective_weight(pixel, image, weight, target.loss)
         return [counts * value for value in (pixel.weights, removal, *moments)]
 
-    return compare(sites, lists, target, 8, slots)
+    return compare("statistics", sites, lists, target, 8, slots, numbers=(ALONE, HOLE))
 
 
 def statistics(sites: Sites, lists: Candidates, target: Target) -> Statistics:

@@ -25,7 +25,7 @@ import numpy as np
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
-from sad_jax.draw.passes import blend_pictures, sum_over_pixels
+from sad_jax.draw.passes import PicturePass, SitePass, blend_pictures, sum_over_pixels
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
@@ -115,11 +115,22 @@ class Curvature(NamedTuple):
 
 
 def compare(
-    sites: Sites, lists: Candidates, target: Target, entries: int, slots, **options
+    name: str,
+    sites: Sites,
+    lists: Candidates,
+    target: Target,
+    entries: int,
+    slots,
+    *,
+    blended=None,
+    attached: jax.Array | None = None,
+    numbers: tuple[float, ...] = (),
 ) -> jax.Array:
     """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
+    numbers = (HUBER_WIDTH, *numbers)
+    pass_ = SitePass(name, entries, slots, blended, target.loss, numbers)
     pictures = target.image, target.weight
-    return sum_over_pixels(target.backend, sites, lists, entries, slots, *pictures, **options)
+    return sum_over_pixels(target.backend, sites, lists, pass_, *pictures, attached=attached)
 
 
 def gradient(sites: Sites, lists: Candidates, target: Target) -> tuple[Errors, Sites]:
@@ -132,7 +143,7 @@ def gradient_sums(sites: Sites, lists: Candidates, target: Target) -> tuple[Erro
     """One pass: the errors, and sum v J'e in (phi, colour): L's gradient / (2 scale)."""
     slots = partial(_error_slots, loss=target.loss)
     entries = formula.PHI + sites.channels
-    sums = compare(sites, lists, target, entries + _measures(target.loss), slots)
+    sums = compare("gradient", sites, lists, target, entries + _measures(target.loss), slots)
     return _errors(sums[entries:], target), sums[:entries]
 
 
@@ -183,7 +194,7 @@ def gradient_and_curvature(
     measures = _measures(target.loss)
     ends = np.cumsum([formula.PHI + channels, measures, len(rows), formula.PHI * channels, 1])
     slots = partial(_curvature_slots, loss=target.loss)
-    sums = compare(sites, lists, target, int(ends[-1]), slots)
+    sums = compare("curvature", sites, lists, target, int(ends[-1]), slots)
     gradients, shares, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
     geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
     geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
@@ -218,11 +229,14 @@ def change_of_picture(
     Returns:
       float[blocks, cell * cell, C, lanes].
     """
-    channels = sites.channels
-    drawn = blend_pictures(target.backend, sites, lists, vector, channels, _change_of_color)
-    color, change = drawn[:, :, :channels], drawn[:, :, channels:]
-    squared = jnp.sum((color - target.image) ** 2, axis=2, keepdims=True)
-    return jnp.sqrt(target.weight * SLOPES[target.loss](squared)) * change
+
+    def weighted(color, change, image, weight):
+        squared = jnp.sum((color - image) ** 2, axis=2, keepdims=True)
+        return jnp.sqrt(weight * SLOPES[target.loss](squared)) * change
+
+    pass_ = PicturePass(sites.channels, _change_of_color, weighted, target.loss, (HUBER_WIDTH,))
+    pictures = target.image, target.weight
+    return blend_pictures(target.backend, sites, lists, pass_, vector, *pictures)
 
 
 def _change_of_color(pixel: Pixel) -> list[jax.Array]:
@@ -242,8 +256,9 @@ def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.A
         scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
         return [scaled * value for value in pixel.blended]
 
-    options = {"attached": colors, "blended": lambda pixel, *_: pixel.attached}
-    return compare(sites, lists, target, len(colors), slots, **options)
+    blended = lambda pixel, *_: pixel.attached  # noqa: E731
+    known = "color_product", sites, lists, target
+    return compare(*known, len(colors), slots, blended=blended, attached=colors)
 
 
 def color_right_side(sites: Sites, lists: Candidates, target: Target) -> jax.Array:
@@ -253,4 +268,4 @@ def color_right_side(sites: Sites, lists: Candidates, target: Target) -> jax.Arr
         scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
         return [*(-scaled * e for e in errors(pixel, image)), scaled * pixel.weights]
 
-    return compare(sites, lists, target, sites.channels + 1, slots)
+    return compare("color_right_side", sites, lists, target, sites.channels + 1, slots)

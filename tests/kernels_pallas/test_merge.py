@@ -1,4 +1,4 @@
-"""The merge of lists by the kernel, interpreted, against XLA's and against the model."""
+"""The merge of lists by the kernel, interpreted, and by the CPU engine, against XLA's."""
 
 from functools import partial
 
@@ -16,11 +16,13 @@ from sad_jax.model.score import site_rows
     ("shape", "n", "channels", "k", "cell"),
     [((1, 1), 1, 3, 8, 1), ((13, 10), 30, 3, 8, 4), ((11, 14), 40, 4, 1, 2)],
 )
-def test_propagated_lists_are_those_of_xla(make_sites, reference, shape, n, channels, k, cell):
+def test_propagated_lists_are_those_of_xla(
+    make_sites, reference, engine, shape, n, channels, k, cell
+):
     sites = make_sites(n, channels, shape)
     start = sad.seed_candidates(sites, shape, key=jax.random.key(0), k=k, cell=cell)
     step = partial(sad.propagate, sites, start, key=jax.random.key(1))
-    found, expected = step(implementation="pallas_interpret"), step(implementation="xla")
+    found, expected = step(implementation=engine), step(implementation="xla")
     ids, other = np.asarray(found.ids), np.asarray(expected.ids)
     assert int(found.passes) == 1
     assert (np.diff(np.sort(ids, -1), axis=-1) > 0).all(), "a site twice in a list"

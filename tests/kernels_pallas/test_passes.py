@@ -1,5 +1,6 @@
-"""The passes over a picture by the kernels, interpreted, against their XLA twin."""
+"""The passes over a picture by kernels, interpreted, and by the CPU engine: their XLA twin's."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -8,7 +9,6 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from kernels_pallas import INTERPRETED
 from sad_jax.backend import Backend
 
 CASES = [  # shape, sites, channels, K, cell
@@ -20,7 +20,7 @@ CASES = [  # shape, sites, channels, K, cell
     ((25, 31), 40, 5, 3, 4),
     ((7, 9), 20, 6, 4, 1),
 ]
-KERNELS = Backend("pallas", INTERPRETED)
+TWIN = Backend("xla_vjp")
 ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in float32
 
 
@@ -45,29 +45,36 @@ ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in 
         ),
     ],
 )
-def test_kernels_equal_the_xla_twin(
-    make_case, run_pass, reference, assert_same, name, case, deterministic
+def test_engines_equal_the_xla_twin(
+    make_case, run_pass, reference, assert_same, engine, name, case, deterministic
 ):
     """Values and gradients: element by element, by cosine and by relative norm."""
     arguments = make_case(*case)
-    kernels = Backend("pallas", INTERPRETED, deterministic)
-    found = run_pass(*arguments, name=name, backend=kernels)
-    assert_same(found, run_pass(*arguments, name=name, backend=Backend("xla_vjp")), ROUNDING)
+    backend = dataclasses.replace(engine, deterministic=deterministic)
+    found = run_pass(*arguments, name=name, backend=backend)
+    assert_same(found, run_pass(*arguments, name=name, backend=TWIN), ROUNDING)
     if name == "pull back":
         np.testing.assert_allclose(found[0], reference.render(*arguments[:2]), atol=2e-4)
 
 
-def test_a_batch_equals_a_loop(make_sites, make_case, run_pass, assert_same):
+@pytest.mark.parametrize("loss", ["huber", pytest.param("cauchy", marks=pytest.mark.slow)])
+def test_robust_losses_are_those_of_the_twin(make_case, run_pass, assert_same, engine, loss):
+    case = make_case(*CASES[1])
+    found = run_pass(*case, name="change", backend=engine, loss=loss)
+    assert_same(found, run_pass(*case, name="change", backend=TWIN, loss=loss), ROUNDING)
+
+
+def test_a_batch_equals_a_loop(make_sites, make_case, run_pass, assert_same, engine):
     cases = [make_case((6, 9), 12, 3, 4, 1) for _ in range(2)]
     cases[1] = (make_sites(12, 3, (6, 9), seed=7), *cases[1][1:])
-    one = partial(run_pass, name="pull back", backend=KERNELS)
+    one = partial(run_pass, name="pull back", backend=engine)
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)
     together = jax.jit(jax.vmap(one))(*stacked)
     for i, case in enumerate(cases):
         assert_same(jax.tree.map(lambda leaf, i=i: leaf[i], together), one(*case), 1e-5)
 
 
-def test_kernels_run_inside_scan_and_checkpoint(make_case, assert_same):
+def test_engines_run_inside_scan_and_checkpoint(make_case, assert_same, engine):
     sites, lists, image, *_ = make_case((6, 9), 12, 3, 4, 1)
 
     @partial(jax.jit, static_argnums=0)
@@ -82,12 +89,12 @@ def test_kernels_run_inside_scan_and_checkpoint(make_case, assert_same):
 
         return jax.lax.scan(step, jax.tree.map(jnp.asarray, sites), None, length=2)
 
-    assert_same(descend("pallas_interpret"), descend("xla"), 1e-4)
+    assert_same(descend(engine), descend("xla"), 1e-4)
 
 
-def test_kernels_have_no_second_derivative(make_sites, reference):
+def test_engines_have_no_second_derivative(make_sites, reference, engine):
     sites = make_sites(4)
     lists = reference.lists(sites, (3, 3))
-    slope = jax.grad(lambda s: jnp.sum(sad.render(s, lists, implementation=KERNELS) ** 2))
-    with pytest.raises(TypeError, match=r'expected implementation="xla" .* got a Pallas kernel'):
+    slope = jax.grad(lambda s: jnp.sum(sad.render(s, lists, implementation=engine) ** 2))
+    with pytest.raises(TypeError, match=r'expected implementation="xla" .* got (a|the) \w+'):
         jax.jvp(slope, (sites,), (sites,))

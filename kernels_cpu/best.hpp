@@ -1,0 +1,76 @@
+// The best K of the sites offered to LANES cells, by rising score, equal scores by id.
+#pragma once
+
+#include <limits>
+
+#include "pixels.hpp"
+
+namespace sad {
+
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
+constexpr int32_t NONE = std::numeric_limits<int32_t>::max();
+
+// tau (d - r/S) of sites with the fields f(0), f(1), ... at an offset from them.
+template <class Fields, class Number>
+Number score_at(const Fields& f, Number dx, Number dy) {
+  const Number p = f(2) * dx + f(3) * dy, q = (f(2) * dy - f(3) * dx) * f(4);
+  return f(5) * (distance(p * p + q * q) - f(6));
+}
+
+struct Best {
+  int k;
+  Floats score[MOST_SITES];
+  Ints id[MOST_SITES];
+
+  explicit Best(int k) : k(k) {
+    for (int i = 0; i < k; ++i) score[i] = all(INFINITE), id[i] = all(NONE);
+  }
+
+  // Lets sites sink to their places; the last of each list drops.
+  void offer(Floats new_score, Ints new_id) {
+    if (!any(new_score <= score[k - 1])) return;
+    for (int i = 0; i < k; ++i) {
+      const Ints better = (new_score < score[i]) | ((new_score == score[i]) & (new_id < id[i]));
+      const Floats old_score = score[i];
+      const Ints old_id = id[i];
+      score[i] = better ? new_score : old_score;
+      id[i] = better ? new_id : old_id;
+      new_score = better ? old_score : new_score;
+      new_id = better ? old_id : new_id;
+    }
+  }
+
+  // The same for sites that may be there already.
+  void offer_once(Floats new_score, Ints new_id) {
+    Ints there = id[0] == new_id;
+    for (int i = 1; i < k; ++i) there |= id[i] == new_id;
+    offer(there ? all(INFINITE) : new_score, there ? all(NONE) : new_id);
+  }
+};
+
+// The merge of lists: of `offered` ids for each of `lanes` cells, [offered, lanes], the best K,
+// [K, lanes]. `rows` are the sites' fields, padded(GEOMETRY) for each of `sites` sites; `place` is
+// where scores are taken, [2, lanes].
+inline void merge(const float* rows, int64_t sites, const int32_t* ids, const float* place,
+                  int offered, int64_t lanes, int k, int64_t first, int64_t last, int32_t* out) {
+  for (int64_t at = first; at < last; at += LANES) {
+    const Floats x = load(place + at), y = load(place + lanes + at);
+    Best best(k);
+    for (int m = 0; m < offered; ++m) {
+      const Ints id = load(ids + m * lanes + at);
+      Floats fields[padded(GEOMETRY)];
+      for (int chunk = 0; chunk < padded(GEOMETRY); chunk += LANES) {
+        for (int lane = 0; lane < LANES; ++lane) {
+          const int64_t site = std::clamp<int64_t>(id[lane], 0, sites - 1);
+          fields[chunk + lane] = load(rows + site * padded(GEOMETRY) + chunk);
+        }
+        transpose(fields + chunk);
+      }
+      const auto f = [&](int i) { return fields[i]; };
+      best.offer_once(score_at(f, x - fields[0], y - fields[1]), id);
+    }
+    for (int i = 0; i < k; ++i) store(out + i * lanes + at, best.id[i]);
+  }
+}
+
+}  // namespace sad

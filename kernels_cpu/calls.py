@@ -1,0 +1,104 @@
+"""The engine's functions on arrays as the library lays them out (``model/canvas.py``).
+
+Under ``vmap`` a batch is one call. The same bits come out for any number of threads, but not for
+every instruction set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def sum_slots(
+    name: str,
+    table: jax.Array,
+    ids: jax.Array,
+    inputs: tuple[jax.Array, ...],
+    entries: int,
+    *,
+    cell: int,
+    loss: str,
+    numbers: Sequence[float],
+) -> jax.Array:
+    """For every site the sum over the pixels in whose lists it stands, [entries, N].
+
+    Args:
+      name: of the pass.
+      table: float[7 + C + A, N].
+      ids: int32[Hc, Wc, K].
+      inputs: pictures [blocks, P, c, lanes]: one of C channels, and in most passes weights.
+      entries: what a site receives.
+      cell: pixels a side of a cell.
+      loss: the name of the robust loss.
+      numbers: the constants of the pass.
+    """
+    shape = jax.ShapeDtypeStruct((entries, table.shape[1]), table.dtype)
+    return _call(f"sad_{name}", shape, table, ids, *_two(inputs), **_setting(cell, loss, numbers))
+
+
+def change_of_picture(
+    table: jax.Array,
+    ids: jax.Array,
+    inputs: tuple[jax.Array, ...],
+    *,
+    cell: int,
+    loss: str,
+    numbers: Sequence[float],
+) -> jax.Array:
+    """The root of the weights times the change by attached steps, like the image of ``inputs``."""
+    image = jax.ShapeDtypeStruct(inputs[0].shape, table.dtype)
+    return _call("sad_change", image, table, ids, *inputs, **_setting(cell, loss, numbers))
+
+
+def blend_picture(
+    table: jax.Array, ids: jax.Array, shape: tuple[int, ...], *, cell: int
+) -> jax.Array:
+    """The picture in blocks, of the given ``shape`` [blocks, P, C, lanes]."""
+    image = jax.ShapeDtypeStruct(shape, table.dtype)
+    return _call("sad_blend", image, table, ids, cell=np.int64(cell))
+
+
+def search_lists(
+    rows: jax.Array, near: jax.Array | None, shape: tuple[int, int, int], *, cell: int
+) -> jax.Array:
+    """The exact lists int32[Hc, Wc, K], of the given ``shape``.
+
+    Args:
+      rows: float[7, N], of the formula.
+      near: earlier lists of that shape, or None.
+      shape: (Hc, Wc, K).
+      cell: pixels a side of a cell.
+    """
+    near = jnp.zeros(0, jnp.int32) if near is None else near
+    lists = jax.ShapeDtypeStruct(shape, jnp.int32)
+    return _call("sad_search", lists, rows, near, cell=np.int64(cell))
+
+
+def merge_lists(rows: jax.Array, ids: jax.Array, place: jax.Array, k: int) -> jax.Array:
+    """The best K of the ids offered to every cell, without repeats, int32[blocks, K, lanes].
+
+    Args:
+      rows: float[7, N], of the formula.
+      ids: int32[blocks, M, lanes], with at least K distinct ids in each lane.
+      place: float[blocks, 2, lanes], (x, y) in pixels where the scores are taken.
+      k: K.
+    """
+    lists = jax.ShapeDtypeStruct((ids.shape[0], k, ids.shape[2]), jnp.int32)
+    return _call("sad_merge", lists, rows, ids, place)
+
+
+def _two(inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    """All passes are given two pictures; where the second one is missing, it is never read."""
+    return (*inputs, jnp.zeros(0, inputs[0].dtype))[:2]
+
+
+def _setting(cell: int, loss: str, numbers: Sequence[float]) -> dict:
+    return {"cell": np.int64(cell), "loss": loss, "numbers": np.asarray(numbers, np.float32)}
+
+
+def _call(name: str, shape: jax.ShapeDtypeStruct, *arrays: jax.Array, **attributes) -> jax.Array:
+    return jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")(*arrays, **attributes)

@@ -1,0 +1,221 @@
+// What XLA calls: the handlers of the engine, each for a batch of any shape.
+#include "best.hpp"
+#include "passes.hpp"
+#include "search.hpp"
+#include "threads.hpp"
+
+namespace sad {
+namespace {
+
+namespace ffi = xla::ffi;
+using FloatArray = ffi::Buffer<ffi::F32>;
+using IntArray = ffi::Buffer<ffi::S32>;
+constexpr int64_t SITES_AT_ONCE = 1024;  // or cells, of one part of the work
+
+// Dimension number `index` from the end, starting at 1.
+template <class Array>
+int64_t size(const Array& array, int index) {
+  const auto dimensions = array.dimensions();
+  return dimensions[dimensions.size() - index];
+}
+
+// How many arrays of so many dimensions a batch holds.
+template <class Array>
+int64_t batch_of(const Array& array, int dimensions) {
+  int64_t count = 1;
+  for (int i = array.dimensions().size(); i > dimensions; --i) count *= size(array, i);
+  return count;
+}
+
+template <class Array>
+auto entry(Array& array, int64_t number, int64_t batch) {
+  return array.typed_data() + number * (array.element_count() / batch);
+}
+
+Setting setting_of(std::string_view loss, ffi::Span<const float> numbers) {
+  const auto number = [&](size_t i) { return i < numbers.size() ? numbers[i] : 0; };
+  return {loss_of(loss), number(0), number(1), number(2)};
+}
+
+ffi::Error unknown(std::string_view loss) {
+  return ffi::Error::InvalidArgument("expected a loss that the CPU engine has, got " +
+                                     std::string(loss));
+}
+
+// run(Channels<C>) with the C that is compiled for so many channels.
+template <int C>
+struct Channels {
+  static constexpr int value = C;
+};
+template <class Run>
+void with_channels(int channels, const Run& run) {
+  if (channels == 1) return run(Channels<1>{});
+  if (channels == 3) return run(Channels<3>{});
+  if (channels == 4) return run(Channels<4>{});
+  run(Channels<0>{});
+}
+
+template <template <int> class Pass>
+ffi::Error sums(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray image,
+                FloatArray weight, ffi::ResultBuffer<ffi::F32> out, int64_t cell, std::string_view loss,
+                ffi::Span<const float> numbers) {
+  const Setting setting = setting_of(loss, numbers);
+  if (setting.loss == Loss::none) return unknown(loss);
+  const int channels = size(image, 2), entries = size(*out, 2);
+  const int64_t sites = size(table, 1), batch = batch_of(table, 2);
+  for (int64_t b = 0; b < batch; ++b) {
+    const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
+                      int(cell),            size(image, 1)};
+    const Table own{entry(table, b, batch), sites, int(size(table, 2))};
+    const Pictures pictures{entry(image, b, batch), entry(weight, b, batch)};
+    std::vector<Band> bands(cells.bands());
+    in_parts(pool, cells.bands(), [&](int64_t i) {
+      with_channels(channels, [&](auto c) {
+        sum_band<decltype(c)::value, Pass>(cells, own, pictures, setting, channels, i, bands[i]);
+      });
+    });
+    float* to = entry(*out, b, batch);
+    in_parts(pool, (sites + SITES_AT_ONCE - 1) / SITES_AT_ONCE, [&](int64_t i) {
+      const int64_t first = i * SITES_AT_ONCE, last = std::min(first + SITES_AT_ONCE, sites);
+      add_bands(bands, sites, entries, first, last, to);
+    });
+  }
+  return ffi::Error::Success();
+}
+
+template <template <int> class Pass>
+ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& ids, FloatArray* image,
+                 FloatArray* weight, ffi::Result<FloatArray>& out, int64_t cell,
+                 const Setting& setting) {
+  const int channels = size(*out, 2);
+  const int64_t batch = batch_of(table, 2);
+  for (int64_t b = 0; b < batch; ++b) {
+    const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
+                      int(cell),            size(*out, 1)};
+    const Table own{entry(table, b, batch), size(table, 1), int(size(table, 2))};
+    const Pictures pictures{image ? entry(*image, b, batch) : nullptr,
+                            weight ? entry(*weight, b, batch) : nullptr};
+    float* to = entry(*out, b, batch);
+    in_parts(pool, cells.bands(), [&](int64_t i) {
+      with_channels(channels, [&](auto c) {
+        draw_band<decltype(c)::value, Pass>(cells, own, pictures, setting, channels, i, to);
+      });
+    });
+    const int64_t end = size(*out, 4) * cells.lanes;  // the padding of the last block is zero
+    for (int64_t first = padded(cells.count()); first < end; first += LANES)
+      for (int i = 0; i < cells.pixels() * channels; ++i)
+        store(to + cells.offset(first, 0, channels) + i * cells.lanes, Floats{});
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error blend(ffi::ThreadPool pool, FloatArray table, IntArray ids,
+                 ffi::ResultBuffer<ffi::F32> out, int64_t cell) {
+  return drawn<Blend>(pool, table, ids, nullptr, nullptr, out, cell, {});
+}
+
+ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray image,
+                  FloatArray weight, ffi::ResultBuffer<ffi::F32> out, int64_t cell, std::string_view loss,
+                  ffi::Span<const float> numbers) {
+  const Setting setting = setting_of(loss, numbers);
+  if (setting.loss == Loss::none) return unknown(loss);
+  return drawn<Change>(pool, table, ids, &image, &weight, out, cell, setting);
+}
+
+ffi::Error search(ffi::ThreadPool pool, FloatArray table, IntArray near,
+                  ffi::ResultBuffer<ffi::S32> out, int64_t cell) {
+  const int64_t batch = batch_of(table, 2);
+  for (int64_t b = 0; b < batch; ++b) {
+    Search search{int(size(*out, 3)),     int(size(*out, 2)), int(size(*out, 1)), float(cell),
+                  entry(table, b, batch), size(table, 1),     nullptr,            entry(*out, b, batch)};
+    std::vector<float> known;
+    if (near.element_count()) {
+      known.resize(int64_t(Search::tiles(search.rows)) * Search::tiles(search.columns));
+      const int32_t* lists = entry(near, b, batch);
+      in_parts(pool, known.size(), [&](int64_t i) { known[i] = search.worst_in(lists, i); });
+      search.known = known.data();
+    }
+    std::vector<Box> boxes;
+    search.split(search.whole(), boxes);
+    for (int level = 0; level < 2; ++level) {  // until there are enough boxes for the threads
+      std::vector<std::vector<Box>> parts(boxes.size());
+      in_parts(pool, boxes.size(), [&](int64_t i) {
+        if (Search::is_tile(boxes[i]))
+          parts[i].push_back(std::move(boxes[i]));
+        else
+          search.split(boxes[i], parts[i]);
+      });
+      boxes.clear();
+      for (auto& part : parts) std::move(part.begin(), part.end(), std::back_inserter(boxes));
+    }
+    in_parts(pool, boxes.size(), [&](int64_t i) { search.find(boxes[i]); });
+  }
+  return ffi::Error::Success();
+}
+
+ffi::Error merge_lists(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray place,
+                       ffi::ResultBuffer<ffi::S32> out) {
+  const int64_t batch = batch_of(table, 2), sites = size(table, 1), lanes = size(ids, 1);
+  const int64_t offered = size(ids, 2), blocks = size(ids, 3), k = size(*out, 2);
+  constexpr int64_t width = padded(GEOMETRY);
+  for (int64_t b = 0; b < batch; ++b) {
+    const float* fields = entry(table, b, batch);
+    std::vector<float> rows(sites * width);
+    for (int64_t site = 0; site < sites; ++site)
+      for (int f = 0; f < GEOMETRY; ++f) rows[site * width + f] = fields[f * sites + site];
+    const int64_t parts = (lanes + SITES_AT_ONCE - 1) / SITES_AT_ONCE;
+    in_parts(pool, blocks * parts, [&](int64_t i) {
+      const int64_t block = i / parts, first = i % parts * SITES_AT_ONCE;
+      merge(rows.data(), sites, entry(ids, b, batch) + block * offered * lanes,
+            entry(place, b, batch) + block * 2 * lanes, offered, lanes, k, first,
+            std::min(first + SITES_AT_ONCE, lanes), entry(*out, b, batch) + block * k * lanes);
+    });
+  }
+  return ffi::Error::Success();
+}
+
+}  // namespace
+
+#define SAD_EXPORT extern "C" __attribute__((visibility("default")))
+
+// The engine that this machine's instructions can run: of x86-64-v2, v3 and v4; 0 elsewhere.
+SAD_EXPORT int sad_level() {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 2;
+  const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  return wide ? 4 : 3;
+#else
+  return 0;
+#endif
+}
+
+#define SAD_HANDLER(Name, ...)                     \
+  SAD_EXPORT XLA_FFI_Error* Name(XLA_FFI_CallFrame*); \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(Name, __VA_ARGS__)
+
+constexpr auto table_and_lists = [] {
+  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<FloatArray>().Arg<IntArray>();
+};
+constexpr auto and_pictures = [] {
+  return table_and_lists()
+      .Arg<FloatArray>()
+      .Arg<FloatArray>()
+      .Ret<FloatArray>()
+      .Attr<int64_t>("cell")
+      .Attr<std::string_view>("loss")
+      .Attr<ffi::Span<const float>>("numbers");
+};
+
+SAD_HANDLER(sad_pull_back, sums<PullBack>, and_pictures());
+SAD_HANDLER(sad_gradient, sums<Gradient>, and_pictures());
+SAD_HANDLER(sad_curvature, sums<Curvature>, and_pictures());
+SAD_HANDLER(sad_statistics, sums<Statistics>, and_pictures());
+SAD_HANDLER(sad_color_product, sums<ColorProduct>, and_pictures());
+SAD_HANDLER(sad_color_right_side, sums<ColorRightSide>, and_pictures());
+SAD_HANDLER(sad_change, change, and_pictures());
+SAD_HANDLER(sad_blend, blend, table_and_lists().Ret<FloatArray>().Attr<int64_t>("cell"));
+SAD_HANDLER(sad_search, search, table_and_lists().Ret<IntArray>().Attr<int64_t>("cell"));
+SAD_HANDLER(sad_merge, merge_lists, table_and_lists().Arg<FloatArray>().Ret<IntArray>());
+
+}  // namespace sad

@@ -1,0 +1,150 @@
+// Vectors of LANES floats by the compiler's own vector extension (gcc, clang), and the few operations
+// that it lacks. The width is that of the instruction set for which the file is compiled.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace sad {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX2__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
+
+// The next multiple of LANES.
+constexpr int64_t padded(int64_t count) { return (count + LANES - 1) / LANES * LANES; }
+
+inline Floats all(float value) { return value - Floats{}; }
+inline Ints all(int32_t value) { return value - Ints{}; }
+
+inline Floats load(const float* from) {
+  Floats value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+inline Ints load(const int32_t* from) {
+  Ints value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+template <class Vector, class Number>
+void store(Number* to, Vector value) {
+  std::memcpy(to, &value, sizeof value);
+}
+
+// 0, 1, 2, ...
+inline Floats count_up() {
+  Floats value;
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane);
+  return value;
+}
+
+inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
+inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats absolute(Floats a) { return maximum(a, -a); }
+
+inline Floats root(Floats a) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(a);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(a);
+#elif defined(__x86_64__)
+  return _mm_sqrt_ps(a);
+#elif defined(__aarch64__)
+  return vsqrtq_f32(a);
+#else
+  for (int lane = 0; lane < LANES; ++lane) a[lane] = std::sqrt(a[lane]);
+  return a;
+#endif
+}
+
+// Whether a comparison holds in some lane.
+inline bool any(Ints mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)mask);
+#elif defined(__x86_64__)
+  return _mm_movemask_ps((__m128)mask);
+#else
+  int32_t found = 0;
+  for (int lane = 0; lane < LANES; ++lane) found |= mask[lane];
+  return found;
+#endif
+}
+
+inline float largest(Floats a) {
+  float most = a[0];
+  for (int lane = 1; lane < LANES; ++lane) most = a[lane] > most ? a[lane] : most;
+  return most;
+}
+
+// e^x for x <= 0, to about 1e-7 of the value; below e^-86 that. x = n ln 2 + r, a polynomial of r
+// (Cephes), and n added to the exponent. Adding 1.5 * 2^23 rounds to the nearest whole number.
+inline Floats exponential(Floats x) {
+  constexpr float ROUND = 12582912.0f;
+  x = maximum(x, all(-86.0f));
+  const Floats shifted = x * 1.44269504f + ROUND, n = shifted - ROUND;
+  const Floats r = x - n * 0.693359375f - n * -2.12194440e-4f;
+  Floats series = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  series = series * r + 8.3334519073e-3f;
+  series = series * r + 4.1665795894e-2f;
+  series = series * r + 1.6666665459e-1f;
+  series = series * r + 5.0000001201e-1f;
+  series = series * (r * r) + (r + 1.0f);
+  return (Floats)((Ints)series + ((Ints)shifted << 23));
+}
+
+template <class Index, int... Lane>
+Floats shuffle(Floats a, Floats b, Index index, std::integer_sequence<int, Lane...>) {
+  return __builtin_shufflevector(a, b, index(Lane)...);
+}
+// Of the lanes of a (0 to LANES - 1) and of b (from LANES on) those that index(lane) names.
+#define SAD_SHUFFLE(a, b, formula) \
+  shuffle( \
+      a, b, [](int l) constexpr { return formula; }, std::make_integer_sequence<int, LANES>{})
+
+// Exchanges the odd blocks of STEP lanes of a with the even ones of b.
+template <int STEP>
+void exchange(Floats& a, Floats& b) {
+  const Floats low = SAD_SHUFFLE(a, b, (l & STEP) ? LANES + l - STEP : l);
+  b = SAD_SHUFFLE(a, b, (l & STEP) ? LANES + l : l + STEP);
+  a = low;
+}
+
+// LANES rows of LANES floats become columns: in squares of four, then squares change places.
+inline void transpose(Floats* row) {
+  for (Floats* r = row; r < row + LANES; r += 4) {
+    const Floats a = SAD_SHUFFLE(r[0], r[1], l / 4 * 4 + l % 4 / 2 + (l & 1) * LANES);
+    const Floats b = SAD_SHUFFLE(r[0], r[1], l / 4 * 4 + l % 4 / 2 + 2 + (l & 1) * LANES);
+    const Floats c = SAD_SHUFFLE(r[2], r[3], l / 4 * 4 + l % 4 / 2 + (l & 1) * LANES);
+    const Floats d = SAD_SHUFFLE(r[2], r[3], l / 4 * 4 + l % 4 / 2 + 2 + (l & 1) * LANES);
+    r[0] = SAD_SHUFFLE(a, c, l % 4 < 2 ? l : LANES + l - 2);
+    r[1] = SAD_SHUFFLE(a, c, l % 4 < 2 ? l + 2 : LANES + l);
+    r[2] = SAD_SHUFFLE(b, d, l % 4 < 2 ? l : LANES + l - 2);
+    r[3] = SAD_SHUFFLE(b, d, l % 4 < 2 ? l + 2 : LANES + l);
+  }
+  if constexpr (LANES > 4) {
+    for (int i = 0; i < LANES; ++i)
+      if (!(i & 4)) exchange<4>(row[i], row[i + 4]);
+  }
+  if constexpr (LANES > 8) {
+    for (int i = 0; i < 8; ++i) exchange<8>(row[i], row[i + 8]);
+  }
+}
+
+}  // namespace sad
