@@ -62,8 +62,7 @@ class Sites(flax.struct.PyTreeNode):
 
     def compact(self) -> Sites:
         """The rows that hold a site of the picture."""
-        sites = jax.device_get(self)
-        alive = np.flatnonzero(sites.alive)
+        sites, alive = jax.device_get((self, self.alive))
         return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
 
     def _repr_html_(self) -> str:

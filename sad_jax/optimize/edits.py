@@ -40,7 +40,7 @@ def edit(
       those with which it starts. See ``rows.py``, also for removed sites.
     """
     sites = jax.device_get(state.sites)
-    alive = sites.alive
+    alive = np.array(jax.device_get(state.alive))
     gone = density.cheapest(stats, alive, prunes)
     alive[gone] = False
     free = np.flatnonzero(~alive)
