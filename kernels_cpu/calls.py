@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from kernels_cpu.library import why_not_built
+
 
 def sum_slots(
     name: str,
@@ -101,4 +103,6 @@ def _setting(cell: int, loss: str, numbers: Sequence[float]) -> dict:
 
 
 def _call(name: str, shape: jax.ShapeDtypeStruct, *arrays: jax.Array, **attributes) -> jax.Array:
+    if reason := why_not_built():  # or it is loaded now
+        raise NotImplementedError(reason)
     return jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")(*arrays, **attributes)

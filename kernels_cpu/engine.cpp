@@ -32,6 +32,15 @@ auto entry(Array& array, int64_t number, int64_t batch) {
   return array.typed_data() + number * (array.element_count() / batch);
 }
 
+std::vector<float> rows_of(ffi::ThreadPool& pool, const float* table, int64_t sites, int entries) {
+  std::vector<float> rows(sites * padded(entries));
+  in_parts(pool, (sites + SITES_AT_ONCE - 1) / SITES_AT_ONCE, [&](int64_t i) {
+    const int64_t first = i * SITES_AT_ONCE, last = std::min(first + SITES_AT_ONCE, sites);
+    make_rows(table, sites, entries, first, last, rows.data());
+  });
+  return rows;
+}
+
 Setting setting_of(std::string_view loss, ffi::Span<const float> numbers) {
   const auto number = [&](size_t i) { return i < numbers.size() ? numbers[i] : 0; };
   return {loss_of(loss), number(0), number(1), number(2)};
@@ -66,7 +75,8 @@ ffi::Error sums(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray
   for (int64_t b = 0; b < batch; ++b) {
     const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
                       int(cell),            size(image, 1)};
-    const Table own{entry(table, b, batch), sites, int(size(table, 2))};
+    const auto rows = rows_of(pool, entry(table, b, batch), sites, size(table, 2));
+    const Table own{rows.data(), sites, int(padded(size(table, 2)))};
     const Pictures pictures{entry(image, b, batch), entry(weight, b, batch)};
     std::vector<Band> bands(cells.bands());
     in_parts(pool, cells.bands(), [&](int64_t i) {
@@ -92,7 +102,8 @@ ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& ids, FloatA
   for (int64_t b = 0; b < batch; ++b) {
     const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
                       int(cell),            size(*out, 1)};
-    const Table own{entry(table, b, batch), size(table, 1), int(size(table, 2))};
+    const auto rows = rows_of(pool, entry(table, b, batch), size(table, 1), size(table, 2));
+    const Table own{rows.data(), size(table, 1), int(padded(size(table, 2)))};
     const Pictures pictures{image ? entry(*image, b, batch) : nullptr,
                             weight ? entry(*weight, b, batch) : nullptr};
     float* to = entry(*out, b, batch);
@@ -157,12 +168,8 @@ ffi::Error merge_lists(ffi::ThreadPool pool, FloatArray table, IntArray ids, Flo
                        ffi::ResultBuffer<ffi::S32> out) {
   const int64_t batch = batch_of(table, 2), sites = size(table, 1), lanes = size(ids, 1);
   const int64_t offered = size(ids, 2), blocks = size(ids, 3), k = size(*out, 2);
-  constexpr int64_t width = padded(GEOMETRY);
   for (int64_t b = 0; b < batch; ++b) {
-    const float* fields = entry(table, b, batch);
-    std::vector<float> rows(sites * width);
-    for (int64_t site = 0; site < sites; ++site)
-      for (int f = 0; f < GEOMETRY; ++f) rows[site * width + f] = fields[f * sites + site];
+    const auto rows = rows_of(pool, entry(table, b, batch), sites, GEOMETRY);
     const int64_t parts = (lanes + SITES_AT_ONCE - 1) / SITES_AT_ONCE;
     in_parts(pool, blocks * parts, [&](int64_t i) {
       const int64_t block = i / parts, first = i % parts * SITES_AT_ONCE;

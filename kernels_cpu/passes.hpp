@@ -288,11 +288,11 @@ template <int C, template <int> class Pass>
 void sum_band(const Cells& cells, const Table& table, const Pictures& pictures,
               const Setting& setting, int channels, int number, Band& band) {
   const int entries = Pass<C>::entries(channels, setting.robust());
-  band = Band(table, entries);
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
   constexpr int known = C ? padded(Pass<C ? C : 1>::entries(C, true)) : 0;
   const int vectors = C ? known : padded(entries);
+  band = Band(table, cells, vectors);
   Vectors<known> received(vectors);
   for (int i = entries; i < vectors; ++i) received[i] = Floats{};
   cells.for_vectors(number, [&](int64_t first, int column, int row) {
@@ -312,7 +312,7 @@ void sum_band(const Cells& cells, const Table& table, const Pictures& pictures,
 template <int C, template <int> class Pass>
 void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
                const Setting& setting, int channels, int number, float* out) {
-  Band band(table, 0);
+  Band band(table, cells, 0);
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
   Vectors<C> drawn(channels);
@@ -330,16 +330,18 @@ void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
 // Adds up the bands, in their order, for the sites from `first` to `last`: [entries, N].
 inline void add_bands(const std::vector<Band>& bands, int64_t sites, int entries, int64_t first,
                       int64_t last, float* out) {
+  const int chunks = padded(entries) / LANES;
+  std::vector<Floats> total(chunks * LANES);  // [chunk, lane]
   for (int64_t site = first; site < last; site += LANES) {
     const int some = std::min<int64_t>(LANES, last - site);
-    for (int chunk = 0; chunk < entries; chunk += LANES) {
-      Floats sums[LANES] = {};
-      for (int lane = 0; lane < some; ++lane)
-        for (const Band& band : bands) sums[lane] += band.sum(site + lane, chunk);
-      transpose(sums);
-      for (int i = 0; i < std::min(LANES, entries - chunk); ++i)
-        std::memcpy(out + (chunk + i) * sites + site, &sums[i], some * sizeof(float));
-    }
+    for (Floats& sums : total) sums = Floats{};
+    for (int lane = 0; lane < some; ++lane)
+      for (const Band& band : bands)
+        if (const float* sums = band.sums_of(site + lane))
+          for (int i = 0; i < chunks; ++i) total[i * LANES + lane] += load(sums + i * LANES);
+    for (int i = 0; i < chunks; ++i) transpose(&total[i * LANES]);
+    for (int i = 0; i < entries; ++i)
+      std::memcpy(out + i * sites + site, &total[i], some * sizeof(float));
   }
 }
 

@@ -3,7 +3,7 @@
 // Arrays lie as in the library (model/canvas.py): ids [cells, K], cells row by row; pictures
 // [blocks, P, C, lanes], P pixels of a cell, with zeros beyond the edge; the sites' table [R, N].
 // The rows of cells are cut into bands, the same ones for any number of threads. A band meets its
-// sites one after the other and keeps a record of each: its column of the table, then its sums, both
+// sites one after the other and keeps a record of each: its row of the table, then its sums, both
 // padded to whole vectors. So what neighbouring pixels need lies close together, and bands share
 // nothing. A vector of cells reads the records in its slots and transposes them.
 #pragma once
@@ -20,7 +20,7 @@ constexpr int MOST_SITES = 32;  // in a list
 constexpr int GEOMETRY = 7;     // x y fx fy h tau radius, see score.py
 constexpr int PHI = 6;
 constexpr float SQUARED_DISTANCE_MIN = 1e-8f;
-constexpr int MOST_BANDS = 16;
+constexpr int BAND = 32, MOST_BANDS = 32;  // rows of cells in a band, at least; bands
 constexpr int STRIP = 32;  // cells: a band is gone through in strips, whose sites stay in the cache
 
 struct Cells {
@@ -30,7 +30,7 @@ struct Cells {
 
   int64_t count() const { return int64_t(rows) * columns; }
   int pixels() const { return cell * cell; }
-  int bands() const { return std::min(MOST_BANDS, rows); }
+  int bands() const { return std::min(MOST_BANDS, (rows + BAND - 1) / BAND); }
 
   // Where the values of channel 0 of a pixel of the cells from `first` on begin.
   int64_t offset(int64_t first, int pixel, int channels) const {
@@ -55,22 +55,40 @@ struct Cells {
 inline Floats distance(Floats squared) { return root(maximum(squared, all(SQUARED_DISTANCE_MIN))); }
 inline float distance(float squared) { return std::sqrt(std::max(squared, SQUARED_DISTANCE_MIN)); }
 
-// The table of the sites, [entries, N].
+// Rows of the sites from `first` to `last`, padded to whole vectors, from a table [entries, sites].
+inline void make_rows(const float* table, int64_t sites, int entries, int64_t first, int64_t last,
+                      float* rows) {
+  for (int64_t site = first; site < last; site += LANES) {
+    const int some = std::min<int64_t>(LANES, last - site);
+    for (int chunk = 0; chunk < entries; chunk += LANES) {
+      Floats values[LANES] = {};
+      for (int i = 0; i < std::min(LANES, entries - chunk); ++i)
+        std::memcpy(&values[i], table + (chunk + i) * sites + site, some * sizeof(float));
+      transpose(values);
+      for (int lane = 0; lane < some; ++lane)
+        store(rows + (site + lane) * padded(entries) + chunk, values[lane]);
+    }
+  }
+}
+
+// The rows of all sites, by `make_rows`.
 struct Table {
-  const float* values;
+  const float* rows;
   int64_t sites;
-  int entries;
+  int width;
 };
 
 // The records of the sites that a band has met. A place is where one begins, in vectors.
 class Band {
  public:
   Band() = default;
-  Band(const Table& table, int sums)
+  Band(const Table& table, const Cells& cells, int sums)
       : table_(table),
-        width_(padded(table.entries)),
-        stride_((width_ + padded(sums)) / LANES),
-        place_(table.sites, -1) {}
+        stride_((table.width + padded(sums)) / LANES),
+        place_(table.sites, -1) {
+    const size_t expected = 3 * table.sites / (2 * cells.bands()) + MOST_SITES;
+    records_.reserve(std::min<size_t>(expected, table.sites) * stride_ * LANES);
+  }
 
   // The place of a site; an id that is none counts as the first or the last one, as in XLA.
   int32_t place_of(int32_t site) {
@@ -80,12 +98,12 @@ class Band {
   }
 
   float* records() { return records_.data(); }
-  float* sums() { return records_.data() + width_; }
+  float* sums() { return records_.data() + table_.width; }
 
-  // LANES sums of a site from `chunk` on; zero where the band has not met it.
-  Floats sum(int64_t site, int chunk) const {
+  // The sums of a site, or null where the band has not met it.
+  const float* sums_of(int64_t site) const {
     const int32_t place = place_[site];
-    return place < 0 ? Floats{} : load(&records_[size_t(place) * LANES + width_ + chunk]);
+    return place < 0 ? nullptr : &records_[size_t(place) * LANES + table_.width];
   }
 
  private:
@@ -93,13 +111,13 @@ class Band {
     const size_t place = records_.size() / LANES;
     place_[site] = place;
     records_.resize((place + stride_) * LANES);
-    for (int entry = 0; entry < table_.entries; ++entry)
-      records_[place * LANES + entry] = table_.values[entry * table_.sites + site];
+    std::memcpy(&records_[place * LANES], table_.rows + int64_t(site) * table_.width,
+                table_.width * sizeof(float));
     return place;
   }
 
   Table table_{};
-  int width_ = 0, stride_ = 0;
+  int stride_ = 0;
   std::vector<int32_t> place_;
   std::vector<float> records_;
 };
@@ -138,7 +156,7 @@ class Pixel {
       : color(channels),
         cells_(cells),
         channels_(channels),
-        width_(padded(table.entries)),
+        width_(table.width),
         fields_(size_t(cells.k) * width_) {}
 
   int channels() const { return C ? C : channels_; }
