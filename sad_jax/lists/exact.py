@@ -76,14 +76,14 @@ def find_candidates(
 def _search(
     backend: Backend, grid: Grid, k: int, sites: Sites, near: jax.Array | None
 ) -> jax.Array:
-    """int32[Hc, Wc, K], by culling, in XLA or in C++; or by the kernel, without earlier lists."""
+    """int32[Hc, Wc, K], by culling; or without earlier lists by the kernel or in C++."""
 
     def kernel(kernels, launch, sites, _):
         return search_by_groups(grid, k, kernels.search_lists, launch, sites)
 
-    def engine(engine, sites, near):
+    def engine(engine, sites, _):
         rows, shape = jnp.stack(site_rows(sites, grid.size)), (grid.rows, grid.columns, k)
-        return engine.search_lists(rows, near, shape, cell=grid.cell)
+        return engine.search_lists(rows, shape, cell=grid.cell)
 
     culling = partial(search_by_culling, grid, k)
     return backend.run(sites, near, xla=culling, pallas=kernel, cpu=engine)
