@@ -64,20 +64,10 @@ def blend_picture(
     return _call("sad_blend", image, table, ids, cell=np.int64(cell))
 
 
-def search_lists(
-    rows: jax.Array, near: jax.Array | None, shape: tuple[int, int, int], *, cell: int
-) -> jax.Array:
-    """The exact lists int32[Hc, Wc, K], of the given ``shape``.
-
-    Args:
-      rows: float[7, N], of the formula.
-      near: earlier lists of that shape, or None.
-      shape: (Hc, Wc, K).
-      cell: pixels a side of a cell.
-    """
-    near = jnp.zeros(0, jnp.int32) if near is None else near
+def search_lists(rows: jax.Array, shape: tuple[int, int, int], *, cell: int) -> jax.Array:
+    """The exact lists int32[Hc, Wc, K], of the given ``shape``, from the rows float[7, N]."""
     lists = jax.ShapeDtypeStruct(shape, jnp.int32)
-    return _call("sad_search", lists, rows, near, cell=np.int64(cell))
+    return _call("sad_search", lists, rows, cell=np.int64(cell))
 
 
 def merge_lists(rows: jax.Array, ids: jax.Array, place: jax.Array, k: int) -> jax.Array:

@@ -133,19 +133,12 @@ ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArr
   return drawn<Change>(pool, table, ids, &image, &weight, out, cell, setting);
 }
 
-ffi::Error search(ffi::ThreadPool pool, FloatArray table, IntArray near,
-                  ffi::ResultBuffer<ffi::S32> out, int64_t cell) {
+ffi::Error search(ffi::ThreadPool pool, FloatArray table, ffi::ResultBuffer<ffi::S32> out,
+                  int64_t cell) {
   const int64_t batch = batch_of(table, 2);
   for (int64_t b = 0; b < batch; ++b) {
-    Search search{int(size(*out, 3)),     int(size(*out, 2)), int(size(*out, 1)), float(cell),
-                  entry(table, b, batch), size(table, 1),     nullptr,            entry(*out, b, batch)};
-    std::vector<float> known;
-    if (near.element_count()) {
-      known.resize(int64_t(Search::tiles(search.rows)) * Search::tiles(search.columns));
-      const int32_t* lists = entry(near, b, batch);
-      in_parts(pool, known.size(), [&](int64_t i) { known[i] = search.worst_in(lists, i); });
-      search.known = known.data();
-    }
+    const Search search{int(size(*out, 3)),     int(size(*out, 2)), int(size(*out, 1)), float(cell),
+                        entry(table, b, batch), size(table, 1),     entry(*out, b, batch)};
     std::vector<Box> boxes;
     search.split(search.whole(), boxes);
     for (int level = 0; level < 2; ++level) {  // until there are enough boxes for the threads
@@ -201,9 +194,8 @@ SAD_EXPORT int sad_level() {
   SAD_EXPORT XLA_FFI_Error* Name(XLA_FFI_CallFrame*); \
   XLA_FFI_DEFINE_HANDLER_SYMBOL(Name, __VA_ARGS__)
 
-constexpr auto table_and_lists = [] {
-  return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<FloatArray>().Arg<IntArray>();
-};
+constexpr auto table = [] { return ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<FloatArray>(); };
+constexpr auto table_and_lists = [] { return table().Arg<IntArray>(); };
 constexpr auto and_pictures = [] {
   return table_and_lists()
       .Arg<FloatArray>()
@@ -222,7 +214,7 @@ SAD_HANDLER(sad_color_product, sums<ColorProduct>, and_pictures());
 SAD_HANDLER(sad_color_right_side, sums<ColorRightSide>, and_pictures());
 SAD_HANDLER(sad_change, change, and_pictures());
 SAD_HANDLER(sad_blend, blend, table_and_lists().Ret<FloatArray>().Attr<int64_t>("cell"));
-SAD_HANDLER(sad_search, search, table_and_lists().Ret<IntArray>().Attr<int64_t>("cell"));
+SAD_HANDLER(sad_search, search, table().Ret<IntArray>().Attr<int64_t>("cell"));
 SAD_HANDLER(sad_merge, merge_lists, table_and_lists().Arg<FloatArray>().Ret<IntArray>());
 
 }  // namespace sad

@@ -43,7 +43,6 @@ struct Search {
   float cell;
   const float* table;   // [7, N]
   int64_t count;        // N
-  const float* known;   // of every tile, a score that no member of a list exceeds; or null
   int32_t* lists;       // [rows, columns, K]
 
   float center() const { return (cell - 1) / 2; }
@@ -56,26 +55,6 @@ struct Search {
       std::memcpy(box.sites.field[f].data(), table + f * count, count * sizeof(float));
     for (int64_t i = 0; i < count; ++i) box.sites.id[i] = i;
     return box;
-  }
-
-  static int tiles(int side) { return (side + TILE - 1) / TILE; }
-
-  // The worst score in earlier lists [rows, columns, K] of a tile: at every cell they name K sites
-  // that are no worse. Infinite where an id is missing.
-  float worst_in(const int32_t* near, int64_t tile) const {
-    const int left = tile % tiles(columns) * TILE, top = tile / tiles(columns) * TILE;
-    float worst = -INFINITE;
-    for (int y = top; y < std::min(top + TILE, rows); ++y)
-      for (int x = left; x < std::min(left + TILE, columns); ++x)
-        for (int i = 0; i < k; ++i) {
-          const int32_t id = near[(int64_t(y) * columns + x) * k + i];
-          if (id < 0 || id >= count) return INFINITE;
-          const auto f = [&](int field) { return table[field * count + id]; };
-          const float dx = x * cell + center() - f(0), dy = y * cell + center() - f(1);
-          const float score = score_at(f, dx, dy);
-          worst = std::max(worst, score + SLACK * std::abs(score));
-        }
-    return worst;
   }
 
   static bool is_tile(const Box& box) { return box.width <= TILE && box.height <= TILE; }
@@ -150,7 +129,7 @@ struct Search {
     float groups[GROUPS];
     std::memcpy(groups, best, sizeof groups);
     std::nth_element(groups, groups + k - 1, groups + GROUPS);
-    box.limit = std::min({box.limit, groups[k - 1], worst_known(box)});
+    box.limit = std::min(box.limit, groups[k - 1]);
 
     std::vector<int> wanted;
     for (int at = 0; at < from.count; at += LANES)
@@ -163,15 +142,6 @@ struct Search {
       for (int i : wanted) box.least.push_back(least[i]);
     }
     for (int i : wanted) box.sites.append(from, i);
-  }
-
-  float worst_known(const Box& box) const {
-    if (!known) return INFINITE;
-    float worst = -INFINITE;
-    for (int y = box.top / TILE; y * TILE < box.top + box.height; ++y)
-      for (int x = box.left / TILE; x * TILE < box.left + box.width; ++x)
-        worst = std::max(worst, known[int64_t(y) * tiles(columns) + x]);
-    return worst;
   }
 
   int64_t place(const Box& box, int x, int y) const {

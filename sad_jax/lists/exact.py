@@ -82,15 +82,15 @@ def find_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
 def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
-    """The lists by culling, in XLA or in C++; or by the kernel, which needs no earlier lists."""
+    """The lists by culling; or without earlier lists by the kernel or in C++."""
     grid, k = canvas.grid, min(canvas.k, sites.num_sites)
 
     def kernel(kernels, launch, sites, _):
         return search_by_groups(grid, k, kernels.search_lists, launch, sites)
 
-    def engine(engine, sites, near):
+    def engine(engine, sites, _):
         rows, shape = jnp.stack(site_rows(sites, grid.size)), (grid.rows, grid.columns, k)
-        return engine.search_lists(rows, near, shape, cell=grid.cell)
+        return engine.search_lists(rows, shape, cell=grid.cell)
 
     culling = partial(search_by_culling, grid, k)
     ids = backend.run(sites, near, xla=culling, pallas=kernel, cpu=engine)

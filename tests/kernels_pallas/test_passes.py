@@ -58,10 +58,11 @@ def test_engines_equal_the_xla_twin(
 
 
 @pytest.mark.parametrize("loss", ["huber", pytest.param("cauchy", marks=pytest.mark.slow)])
-def test_robust_losses_are_those_of_the_twin(make_case, run_pass, assert_same, engine, loss):
+@pytest.mark.parametrize("name", ["change", "gradient"])
+def test_robust_losses_are_those_of_the_twin(make_case, run_pass, assert_same, engine, loss, name):
     case = make_case(*CASES[1])
-    found = run_pass(*case, name="change", backend=engine, loss=loss)
-    assert_same(found, run_pass(*case, name="change", backend=TWIN, loss=loss), ROUNDING)
+    found = run_pass(*case, name=name, backend=engine, loss=loss)
+    assert_same(found, run_pass(*case, name=name, backend=TWIN, loss=loss), ROUNDING)
 
 
 def test_a_batch_equals_a_loop(make_sites, make_case, run_pass, assert_same, engine):

@@ -226,7 +226,7 @@ def test_the_kernel_finds_the_lists_of_xla(make_sites, reference, kind, shape, n
 def test_the_cpu_engine_finds_the_lists_of_xla(
     make_sites, reference, cpu_engine, kind, shape, n, k, cell
 ):
-    """Also with earlier lists at hand; where they differ, float32 cannot tell the scores apart."""
+    """Where they differ, float32 cannot tell the scores apart."""
     sites = scattered(make_sites, kind, n, shape)
     radius = np.where(np.arange(n) % 7 == 3, PARKED_RADIUS, sites.radius)
     sites = sites.replace(radius=radius.astype(np.float32))
@@ -235,8 +235,6 @@ def test_the_cpu_engine_finds_the_lists_of_xla(
     lists = find(implementation=cpu_engine)
     reference.check_exact(sites, lists)
     assert np.mean(lists.ids == expected.ids) > 0.999
-    again = find(implementation=cpu_engine, near=expected)
-    np.testing.assert_array_equal(again.ids, lists.ids)
 
 
 def test_the_cpu_engine_orders_equal_scores_by_id_also_in_a_batch(make_sites, cpu_engine):
