@@ -102,7 +102,7 @@ def _describe_json(command: argparse.ArgumentParser) -> None:
 def _limit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--max-pixels",
-        type=_count,
+        type=_pixels,
         default=MAX_PIXELS,
         metavar="N",
         help="refuse files that promise more, default: %(default)d",
@@ -132,6 +132,10 @@ def _path(text: str) -> str:
 
 def _count(text: str) -> int:
     return _number(text, int, lambda value: 1 <= value < 2**31, "a whole number from 1 to 2^31 - 1")
+
+
+def _pixels(text: str) -> int:
+    return _number(text, int, lambda value: 1 <= value < 2**63, "a whole number from 1 to 2^63 - 1")
 
 
 def _seed(text: str) -> int:

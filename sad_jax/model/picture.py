@@ -42,7 +42,8 @@ def as_floats(image: Any) -> Any:
         return scaled_by(image, np.iinfo(image.dtype).max)
     if image.dtype != bool and not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"expected float or unsigned values, got {image.dtype}")
-    image = image.astype(jax.dtypes.canonicalize_dtype(jnp.promote_types(image.dtype, jnp.float32)))
+    floats = jnp.promote_types(image.dtype.newbyteorder("="), jnp.float32)
+    image = image.astype(jax.dtypes.canonicalize_dtype(floats))
     if known and (bad := int(image.size - np.isfinite(image).sum())):
         raise ValueError(f"expected finite values, got {bad} NaN or infinite ones")
     return image

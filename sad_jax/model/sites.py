@@ -137,7 +137,7 @@ def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
 def unit(direction: jax.Array) -> jax.Array:
     """Scales vectors float[..., 2] to length one (a zero vector stays zero)."""
     largest = jnp.max(abs(direction), -1, keepdims=True)
-    direction = jnp.where(largest > LIMITS["direction"], direction / largest, direction)
+    direction = direction / jnp.where(largest > LIMITS["direction"], largest, 1)
     squared = jnp.sum(direction * direction, -1, keepdims=True)
     return direction * jax.lax.rsqrt(jnp.where(squared > 1e-20, squared, 1))
 
