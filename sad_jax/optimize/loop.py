@@ -109,7 +109,7 @@ def make_state(
     return State(
         sites=padded,
         lists=find_candidates(padded, canvas),
-        optimizer=jax.jit(functools.partial(start, optimizer))(unparked(padded)),
+        optimizer=start(optimizer, unparked(padded)),
         step=jax.device_put(np.int32(0)),
         value=jax.device_put(np.asarray(np.nan, padded.color.dtype)),
         params=params,

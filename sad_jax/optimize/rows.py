@@ -43,7 +43,7 @@ def find_rows(optimizer: optax.GradientTransformation, sites: Sites) -> tuple[Ro
     n = sites.num_sites
     here, more = (jax.eval_shape(optimizer.init, _shapes(sites, count)) for count in (n, n + 1))
     probe = _with_distinct_numbers(sites)
-    with jax.ensure_compile_time_eval():  # also within jit
+    with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):  # also within jit
         leaves = jax.tree.leaves(optimizer.init(jax.device_put(probe)))
     return tuple(
         _rows_of(leaf, a.shape, b.shape, probe)

@@ -17,7 +17,8 @@ import optax
 def start(optimizer: optax.GradientTransformation, unknowns) -> optax.OptState:
     """``init``; a ValueError of one line where it cannot start from them."""
     try:
-        return optimizer.init(unknowns)
+        with jax.transfer_guard("allow"):  # of the numbers with which it starts
+            return optimizer.init(unknowns)
     except (AttributeError, TypeError) as error:
         raise ValueError(
             f"expected an optimizer that starts from {type(unknowns).__name__}, "
