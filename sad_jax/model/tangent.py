@@ -34,7 +34,8 @@ class TrustRegion:
         """A tangent within the region."""
         geometry = (self.log_tau, self.radius, self.theta, self.log_aniso)
         colors = [self.color] * (len(tangent) - GEOMETRY)
-        cap = jnp.asarray([self.position, self.position, *geometry, *colors])[:, None]
+        caps = [self.position, self.position, *geometry, *colors]
+        cap = jnp.asarray(caps, tangent.dtype)[:, None]
         return jnp.clip(tangent, -cap, cap)
 
 
