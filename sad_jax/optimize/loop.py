@@ -340,7 +340,8 @@ def minimize(
         elif i and i % refresh_every == 0:
             state = refresh(state)
         before, (state, value) = state, step(state, *data)
-        _check_on_host("minimize", value)
+        if not i:
+            _check_on_host("minimize", value)  # what the loss closes over may be traced
         value, finite = jax.device_get((value, _all_finite(state.sites, state.params)))
         if not i and not np.isfinite(value):
             raise ValueError(
