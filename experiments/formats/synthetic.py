@@ -6,9 +6,12 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from sad_jax.storage.pictures import read_image
 
 Case = tuple[str, bytes, np.ndarray, float]  # name, file, values in [0, 1], tolerance
 HEIGHT, WIDTH = 13, 17
@@ -252,3 +255,17 @@ def _by_pillow(rng: np.random.Generator) -> Iterator[Case]:
             values = samples.repeat(3, axis=2) if form == "GIF" else samples  # palettes are colours
             values = values[..., :3] if form == "BMP" else values  # without masks it has no alpha
             yield name, buffer.getvalue(), values / 255, tolerance
+
+
+def saved(form: str, size=(9, 7), mode="RGB", **options) -> bytes:
+    """A picture of noise by Pillow."""
+    buffer = io.BytesIO()
+    Image.effect_noise(size, 90).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def read(folder: Path, data: bytes, name: str = "a.any", **options) -> np.ndarray:
+    """The picture in a file of these bytes, as the library reads it."""
+    path = folder / name
+    path.write_bytes(data)
+    return read_image(path, **options)

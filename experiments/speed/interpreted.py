@@ -7,16 +7,13 @@ Both take turns in one process; the figures are medians, compilation excluded.
 
 from __future__ import annotations
 
-import argparse
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-import sad_jax as sad
 from experiments.machine import write_report
-from experiments.speed.passes import Bench
+from experiments.speed.passes import Bench, arguments
 from kernels_pallas import INTERPRETED
 from sad_jax.backend import Backend
 
@@ -26,12 +23,7 @@ KERNELS = Backend("pallas", INTERPRETED, deterministic=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo")
-    parser.add_argument("--sites", type=int, default=12_500)
-    parser.add_argument("--json")
-    args = parser.parse_args()
-    photo = jnp.asarray(sad.read_image(args.photo))
+    args, photo = arguments(__doc__)
     benches = [Bench(photo, args.sites, backend) for backend in (XLA, KERNELS)]
     passes = [bench.passes() for bench in benches]
     rows = []

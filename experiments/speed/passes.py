@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +32,16 @@ def milliseconds(function: Callable, *args, repeats: int = 20) -> float:
         jax.block_until_ready(function(*args))
         times.append(time.perf_counter() - start)
     return 1e3 * float(np.median(times))
+
+
+def arguments(doc: str) -> tuple[argparse.Namespace, jax.Array]:
+    """The command line ``PHOTO [--sites N] [--json FILE]`` of a program, and the photograph."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("photo")
+    parser.add_argument("--sites", type=int, default=12_500)
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    return args, jnp.asarray(sad.read_image(args.photo))
 
 
 class Bench:

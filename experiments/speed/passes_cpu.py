@@ -8,18 +8,16 @@ turns in one process, compilation excluded. `taskset -c 0` before it gives one c
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import sad_jax as sad
 from experiments.machine import write_report
-from experiments.speed.passes import Bench
+from experiments.speed.passes import Bench, arguments
 from sad_jax.backend import Backend
 from sad_jax.optimize import least_squares
 from sad_jax.optimize.density import _sums
@@ -55,12 +53,7 @@ def milliseconds(call: Callable) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo")
-    parser.add_argument("--sites", type=int, default=12_500)
-    parser.add_argument("--json")
-    args = parser.parse_args()
-    photo = jnp.asarray(sad.read_image(args.photo))
+    args, photo = arguments(__doc__)
     plain, engine = (calls_of(Bench(photo, args.sites, backend)) for backend in ENGINES)
     rows = []
     for name in plain:

@@ -8,14 +8,11 @@ process, compilation excluded. A paper step has its share of a propagation.
 
 from __future__ import annotations
 
-import argparse
-
 import jax
 import jax.numpy as jnp
 
-import sad_jax as sad
 from experiments.machine import machine, write_report
-from experiments.speed.passes import Bench, milliseconds
+from experiments.speed.passes import Bench, arguments, milliseconds
 from sad_jax.backend import Backend
 from sad_jax.draw.xla import scatter, site_table, split_ids
 from sad_jax.model.score import gather
@@ -47,12 +44,7 @@ def parts(bench: Bench) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photo")
-    parser.add_argument("--sites", type=int, default=12_500)
-    parser.add_argument("--json")
-    args = parser.parse_args()
-    photo = jnp.asarray(sad.read_image(args.photo))
+    args, photo = arguments(__doc__)
     bench = Bench(photo, args.sites, Backend("xla_vjp"))
     figures = {
         name: milliseconds(function, repeats=REPEATS) / count

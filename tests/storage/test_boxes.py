@@ -7,15 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from sad_jax.storage.pictures import read_image
+from experiments.formats.synthetic import read
 
 imagecodecs = pytest.importorskip("imagecodecs")
 RNG = np.random.default_rng(9)
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.any").write_bytes(data)
-    return read_image(folder / "a.any")
 
 
 def test_codes_of_other_colors_in_avif_are_told(tmp_path):

@@ -6,14 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from experiments.formats.synthetic import read
 from sad_jax.storage.pictures import read_image
 
 RNG = np.random.default_rng(10)
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.any").write_bytes(data)
-    return read_image(folder / "a.any")
 
 
 @pytest.mark.parametrize(
@@ -83,30 +79,30 @@ def test_parts_and_other_channels_of_exr_are_told(tmp_path):
         read_image(tmp_path / "a.exr")
 
 
+def heif_of(mode: str, samples: np.ndarray) -> bytes:
+    """Without loss, by pillow_heif."""
+    heif, buffer = pytest.importorskip("pillow_heif"), io.BytesIO()
+    picture = heif.from_bytes(mode, samples.shape[1::-1], samples.tobytes())
+    picture.save(buffer, quality=-1, chroma=444, matrix_coefficients=0)
+    return buffer.getvalue()
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_heif_of_8_bits_without_loss(tmp_path, channels):
-    heif = pytest.importorskip("pillow_heif")
     samples = RNG.integers(0, 256, (64, 66, channels), dtype=np.uint8)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
-    buffer = io.BytesIO()
-    heif.from_bytes(mode, (66, 64), samples.tobytes()).save(
-        buffer, quality=-1, chroma=444, matrix_coefficients=0
-    )
-    np.testing.assert_allclose(read(tmp_path, buffer.getvalue()), samples / 255, rtol=1e-6)
+    data = heif_of(mode, samples)
+    np.testing.assert_allclose(read(tmp_path, data), samples / 255, rtol=1e-6)
     with pytest.raises(ValueError, match="expected at most 9 pixels, got 66x64"):
         read_image(tmp_path / "a.any", max_pixels=9)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_heif_of_10_bits_keeps_them(tmp_path, channels):
-    heif = pytest.importorskip("pillow_heif")
     samples = RNG.integers(0, 1024, (64, 66, channels), dtype=np.uint16)
     mode = {1: "I;16", 3: "RGB;16", 4: "RGBA;16"}[channels]
-    buffer = io.BytesIO()
-    heif.from_bytes(mode, (66, 64), (samples << 6).tobytes()).save(
-        buffer, quality=-1, chroma=444, matrix_coefficients=0
-    )
-    np.testing.assert_allclose(read(tmp_path, buffer.getvalue()), samples / 1023, atol=1e-6)
+    data = heif_of(mode, (samples << 6))
+    np.testing.assert_allclose(read(tmp_path, data), samples / 1023, atol=1e-6)
 
 
 def test_further_pictures_of_heif_are_told(tmp_path):

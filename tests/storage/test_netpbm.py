@@ -3,12 +3,7 @@
 import numpy as np
 import pytest
 
-from sad_jax.storage.pictures import read_image
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.pnm").write_bytes(data)
-    return read_image(folder / "a.pnm")
+from experiments.formats.synthetic import read
 
 
 def test_a_bitmap_in_text_needs_no_spaces_and_one_is_black(tmp_path):

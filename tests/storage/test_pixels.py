@@ -9,21 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from experiments.formats.synthetic import chunk
-from sad_jax.storage.pictures import read_image
-
-
-def read(folder, data: bytes, name: str = "a.any", **options) -> np.ndarray:
-    path = folder / name
-    path.write_bytes(data)
-    return read_image(path, **options)
-
-
-def saved(form: str, size=(9, 7), mode="RGB", **options) -> bytes:
-    """A picture of noise by Pillow."""
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 90).convert(mode).save(buffer, form, **options)
-    return buffer.getvalue()
+from experiments.formats.synthetic import chunk, read, saved
 
 
 def bomb(width: int, height: int) -> bytes:

@@ -3,17 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments.formats.synthetic import chunk, png
-from sad_jax.storage.pictures import read_image
+from experiments.formats.synthetic import chunk, png, read
 
 RNG = np.random.default_rng(13)
 INDEX = RNG.integers(0, 4, (5, 7, 1))
 INDEX[0, 0] = 3
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.png").write_bytes(data)
-    return read_image(folder / "a.png")
 
 
 def test_colors_beyond_the_palette_are_refused(tmp_path):

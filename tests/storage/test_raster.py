@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sad_jax.storage.pictures import read_image
+from experiments.formats.synthetic import read
 
 RNG = np.random.default_rng(8)
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.any").write_bytes(data)
-    return read_image(folder / "a.any")
 
 
 def bmp(pixels: bytes, width: int, height: int, bits: int, masks: tuple[int, ...] = ()) -> bytes:

@@ -2,31 +2,22 @@
 
 import io
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.formats.synthetic import cases
+from experiments.formats.synthetic import cases, saved
 from experiments.formats.synthetic import png as png_of
+from experiments.formats.synthetic import read as read_file
 from sad_jax.storage.pictures import is_picture, read_image
 from sad_jax.storage.reading import SUFFIXES
 
+read = partial(read_file, name="a.png")
+
 CASES = {name: case for name, *case in cases()}
 RNG = np.random.default_rng(3)
-
-
-def read(folder, data: bytes, name: str = "a.png", **options) -> np.ndarray:
-    path = folder / name
-    path.write_bytes(data)
-    return read_image(path, **options)
-
-
-def saved(form: str, size=(9, 7), mode="RGB", **options) -> bytes:
-    """A picture of noise by Pillow."""
-    buffer = io.BytesIO()
-    Image.effect_noise(size, 90).convert(mode).save(buffer, form, **options)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -38,9 +29,9 @@ def test_every_layout_is_read_as_it_was_written(tmp_path, name):
     )
     if name in told:
         with pytest.warns(UserWarning, match=told[name]):
-            image = read(tmp_path, data, name)
+            image = read(tmp_path, data, name=name)
     else:
-        image = read(tmp_path, data, name)
+        image = read(tmp_path, data, name=name)
     assert image.dtype == np.float32
     assert image.shape == values.shape
     np.testing.assert_allclose(image, values, rtol=0, atol=tolerance)
@@ -83,7 +74,7 @@ def test_drawings_are_refused_and_start_no_program(tmp_path, monkeypatch, kind, 
     for function in ("subprocess.Popen", "os.system", "os.posix_spawn"):
         monkeypatch.setattr(function, start)
     with pytest.raises(ValueError, match=r"^expected a whole picture .* got a drawing"):
-        read(tmp_path, DRAWINGS[kind], f"a.{suffix}")
+        read(tmp_path, DRAWINGS[kind], name=f"a.{suffix}")
 
 
 def frames(form: str, count: int, **options) -> bytes:
@@ -97,11 +88,12 @@ def frames(form: str, count: int, **options) -> bytes:
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 def test_further_frames_are_told(tmp_path, form, count):
     data = frames(form, count, **({"lossless": True} if form == "WEBP" else {}))
+    path = tmp_path / "a.any"
+    path.write_bytes(data)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        image = read(tmp_path, data, "a.any")
+        image = read_image(path)  # called here: the warning names its caller's file
     lines = [str(warning.message) for warning in told]
-    path = tmp_path / "a.any"
     of = f"expected one picture, got {count} of which the first is read: {path}"
     assert lines == ([of] if count > 1 else [])
     assert all(warning.filename == __file__ for warning in told)  # where the caller is
@@ -147,7 +139,7 @@ def test_what_is_cut_off_is_refused_in_one_line(tmp_path, name, part):
     data = CUT[name]
     cut = data[: min(int(len(data) * part), len(data) - 30)]  # some end in no pixels
     with pytest.raises(ValueError, match=r"^expected a whole picture") as error:
-        read(tmp_path, cut, name)
+        read(tmp_path, cut, name=name)
     assert "\n" not in str(error.value)
     assert str(tmp_path / name) in str(error.value)
 

@@ -2,13 +2,16 @@
 
 import io
 import struct
+from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 from tifffile import TiffWriter, imwrite
 
-from sad_jax.storage.pictures import read_image
+from experiments.formats.synthetic import read as read_file
+
+read = partial(read_file, name="a.tif")
 
 RNG = np.random.default_rng(6)
 
@@ -17,11 +20,6 @@ def written(values: np.ndarray, **options) -> bytes:
     buffer = io.BytesIO()
     imwrite(buffer, values, metadata=None, **options)
     return buffer.getvalue()
-
-
-def read(folder, data: bytes) -> np.ndarray:
-    (folder / "a.tif").write_bytes(data)
-    return read_image(folder / "a.tif")
 
 
 def patched(data: bytes, code: int, value: int) -> bytes:
