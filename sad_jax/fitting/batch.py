@@ -110,7 +110,6 @@ def _advance(method: FastFit, mesh: Mesh, states: State, targets: Target, pace: 
         mesh=mesh,
         in_specs=(every, every, shared),
         out_specs=every,
-        check_vma=False,  # loops begin with what all devices share and go on with what is theirs
     )
     return together(states, targets, pace)
 

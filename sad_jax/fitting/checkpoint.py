@@ -61,9 +61,8 @@ class Checkpoint:
         """Writes everything, whole or not at all; where that fails, it warns once."""
         if self.path is None:
             return
-        data = format_checkpoint(self.identity, state, history, seconds)
         try:
-            write_bytes(self.path, data)
+            save_checkpoint(self.path, self.identity, state, history, seconds)
         except (OSError, ValueError) as error:  # a full disk, a folder that is gone or read-only
             if not self._warned:
                 warnings.warn(f"expected to write a checkpoint, got {error}", stacklevel=3)

@@ -17,7 +17,10 @@ class TooLargeError(ValueError):
 
 
 def check_size(width: int, height: int, channels: int, limit: int | None) -> None:
-    """Raises where a file promises more pixels than the limit; above 4 channels count double."""
+    """Raises where a file promises more pixels than the limit.
+
+    The limit is for pixels of up to 4 channels; one of more counts for as much as it has.
+    """
     if limit is not None and width * height * max(channels, 4) > 4 * limit:
         bands = f" of {channels} channels" if channels > 4 else ""
         raise TooLargeError(
