@@ -102,8 +102,8 @@ def query(
     points = points if isinstance(points, jax.Array) else np.asarray(points)
     if points.ndim < 1 or points.shape[-1] != 2 or points.dtype.kind not in "fiu":
         raise ValueError(f"expected points [..., 2], real numbers, got {describe(points)}")
-    canvas, lists = _canvas_and_lists(sites, lists)
-    return _query(canvas, sites, lists, jax.device_put(points))
+    canvas, known = _canvas_and_lists(sites, lists)
+    return _query(canvas, sites, known, jax.device_put(points))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -111,10 +111,7 @@ def query(
 def _query(canvas: Canvas, sites: Sites, lists: Candidates | None, points: jax.Array) -> jax.Array:
     flat = points.reshape(-1, 2)
     nearer = _nearer(flat, FAR * canvas.size)
-    if lists is None:
-        ids = find_at_points(sites, canvas, nearer)
-    else:
-        ids = lists.at(flat)
+    ids = find_at_points(sites, canvas, nearer) if lists is None else lists.at(flat)
     blended = _blend_at(site_table(sites, canvas.size), ids.T, *nearer.T)
     return blended.T.reshape(*points.shape[:-1], -1)
 
@@ -164,13 +161,13 @@ def resample(
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
       (12, 18, 3)
     """
-    canvas, lists = _canvas_and_lists(sites, lists)
+    canvas, known = _canvas_and_lists(sites, lists)
     view = View.of(canvas, Canvas.of(new_shape).shape)
     if not isinstance(sites.position, jax.core.Tracer):
-        cells = canvas if lists is not None else Canvas(view.band, k=canvas.k)
+        cells = Canvas(view.band, k=canvas.k) if known is None else canvas
         check_room(cells, sites.channels, view.shape)
-    backend = resolve(None, (sites, lists), k=min(canvas.k, sites.num_sites))
-    return _resample(backend, view, sites, lists)
+    backend = resolve(None, (sites, known), k=min(canvas.k, sites.num_sites))
+    return _resample(backend, view, sites, known)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -183,7 +180,7 @@ def _resample(backend: Backend, view: View, sites: Sites, lists: Candidates | No
     def row(args):
         y, ids = args
         points = jnp.stack([x, jnp.full_like(x, y)], -1)
-        here = lists.at(points) if ids is None else ids
+        here = ids if lists is None else lists.at(points)
         return _blend_at(table, here.T, *points.T)
 
     @jax.checkpoint
