@@ -92,10 +92,9 @@ def search_at_points(k: int, rows: Rows, points: jax.Array) -> jax.Array:
     everyone, no_limit = _everyone(rows), jnp.full(tiles, jnp.inf, rows.x.dtype)
 
     def patch(scratch, place):  # [2, tiles, cells]
-        kept, left = _cull(
-            rows, everyone, n, scratch, box_around(place.reshape(2, -1)), k, no_limit
-        )
-        return kept, _lists(rows, kept, left, box_around(place), *place, k, no_limit)
+        box, (x, y) = box_around(place.reshape(2, -1)), place
+        kept, left = _cull(rows, everyone, n, scratch, box, k, no_limit)
+        return kept, _lists(rows, kept, left, box_around(place), x, y, k, no_limit)
 
     found = jax.lax.scan(patch, everyone, patches)[1]  # [patches, K, tiles, cells]
     found = jnp.moveaxis(found, 1, -1).reshape(-1, k)[:count]
