@@ -1,13 +1,26 @@
 """Pictures about a picture."""
 
+import html
+import json
+import re
+
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from sad_jax.draw.api import owners
+from sad_jax.draw.api import owners, render
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
-from sad_jax.viz import diagram, displayed, error_map, film_frame, tau_map, viridis, write_film
+from sad_jax.viz import (
+    diagram,
+    displayed,
+    error_map,
+    explore,
+    film_frame,
+    tau_map,
+    viridis,
+    write_film,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 7])
@@ -84,3 +97,20 @@ def test_film(tmp_path):
     with Image.open(tmp_path / "film.gif") as film:
         shown = [np.asarray(frame.convert("RGB")).mean() for frame in ImageSequence.Iterator(film)]
     np.testing.assert_allclose(shown, [0, 128, 255], atol=2)
+
+
+def test_a_page_to_explore_shows_itself_in_a_notebook(make_sites, tmp_path):
+    sites = make_sites(9, 2)
+    page = explore(sites, (12, 16), np.full((12, 16, 2), 2.0), title="<a> & b", height=300)
+    assert "<title>&lt;a&gt; &amp; b</title>" in page.html
+    assert not re.search(r"src=.http|href=.http|import ", page.html), "it needs no network"
+    frame = page._repr_html_()
+    assert "height:300px" in frame
+    assert html.unescape(re.search('srcdoc="([^"]*)"', frame)[1]) == page.html
+    page.save(tmp_path / "a.html")
+    assert (tmp_path / "a.html").read_text() == page.html
+    about = json.loads(re.search('id="about">(.*?)</script>', page.html)[1])
+    half = render(sites, (12, 16)).clip(0, 2) / 2  # the photo's values are 0 to 2
+    assert about["worst"] == pytest.approx(np.percentile(1 - half.mean(-1), 99.5), abs=0.1)
+    with pytest.raises(ValueError, match="two pictures .* alike"):
+        explore(sites, (12, 16), np.ones((12, 17, 2)))
