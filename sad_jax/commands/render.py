@@ -40,7 +40,7 @@ def run_render(args: argparse.Namespace) -> int:
     shape = _new_shape(args, canvas)
     drawn = replace(canvas, shape=shape) if args.keep_radius else canvas
     check_room(drawn, sites.channels, shape)
-    target = None if target is None else _as_target(target, (*shape, sites.channels))
+    target = None if target is None else as_target(target, (*shape, sites.channels))
     start = time.perf_counter()
     image = _draw_file(args, sites, canvas, shape)
     seconds = time.perf_counter() - start
@@ -99,7 +99,7 @@ def _new_shape(args: argparse.Namespace, canvas: Canvas) -> tuple[int, int]:
     return height, width
 
 
-def _as_target(photo: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def as_target(photo: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """A photograph to compare with a picture of ``shape``; an alpha that hides nothing goes."""
     if photo.shape[2] == shape[2] + 1 and photo[..., -1].min() == 1.0:
         photo = photo[..., :-1]

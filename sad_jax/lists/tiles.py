@@ -38,7 +38,7 @@ class Tiles(NamedTuple):
 
 
 def find_tiles(sites: Sites, canvas: Canvas, side: int) -> Tiles:
-    """The sites of every tile of ``side`` pixels: all members of lists found in it, and few more."""
+    """The sites of every tile of ``side`` pixels: all members of its lists, and few more."""
     columns, rows = -(-canvas.width // side), -(-canvas.height // side)
     table = np.asarray(_table(sites, canvas.size))
     k, n = min(canvas.k, sites.num_sites), sites.num_sites
@@ -97,7 +97,8 @@ def _bounds(table, ids, low, high) -> tuple[np.ndarray, np.ndarray]:
     pad = lambda array: np.pad(array, [(0, -count % PAIRS)] + [(0, 0)] * (array.ndim - 1))  # noqa: E731
     parts = (pad(a).reshape(-1, PAIRS, *a.shape[1:]) for a in (ids, low, high))
     found = [_bounds_of_part(table, *part) for part in zip(*parts, strict=True)]
-    return tuple(np.concatenate(values)[:count] for values in zip(*found, strict=True))
+    least, most = (np.concatenate(values)[:count] for values in zip(*found, strict=True))
+    return least, most
 
 
 @jax.jit

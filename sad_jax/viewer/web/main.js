@@ -1,5 +1,7 @@
 // The page: reads what is embedded, draws when something changes, and tells of the site at hand.
 
+const QUICK = 40, PATIENT = 2000; // milliseconds that a frame may take
+
 class Viewer {
   constructor(diagram, photo) {
     this.diagram = diagram;
@@ -10,6 +12,7 @@ class Viewer {
     this.modes = photo ? MODES : MODES.slice(0, 3);
     this.look = {mode: "picture", lines: false, dots: false, ellipses: false, chosen: -1, split: 0};
     this.painter = new Painter(this.stage, diagram, photo);
+    this.cost = 0; // milliseconds a fragment, as last seen
     this.view = new View(this.stage, this.about);
     for (const part of document.querySelectorAll("[data-photo]")) part.hidden = !photo;
     document.querySelector("#width").value = this.about.width;
@@ -28,14 +31,22 @@ class Viewer {
     this.redraw();
   }
 
+  // Where a frame takes long (no GPU), frames are coarse while things change, sharp at rest.
   redraw() {
     if (this.asked) return;
     this.asked = true;
-    requestAnimationFrame(() => { this.asked = false; this.draw(); });
+    requestAnimationFrame(() => {
+      this.asked = false;
+      this.draw(QUICK);
+      clearTimeout(this.resting);
+      if (this.coarse > 1) this.resting = setTimeout(() => this.draw(PATIENT), 250);
+    });
   }
 
-  draw() {
-    const {stage, view, look} = this, ratio = devicePixelRatio || 1, [width, height] = view.extent;
+  draw(most) {
+    const {stage, view, look} = this, [width, height] = view.extent, screen = devicePixelRatio || 1;
+    this.coarse = clamp(Math.sqrt(this.cost * width * height * screen ** 2 / most), 1, 16);
+    const ratio = screen / this.coarse, before = performance.now();
     stage.width = Math.round(width * ratio);
     stage.height = Math.round(height * ratio);
     const pace = [width / stage.width / view.zoom, -height / stage.height / view.zoom];
@@ -48,7 +59,9 @@ class Viewer {
       borders: look.lines ? 1.2 * ratio : 0,
       outside: getComputedStyle(stage).backgroundColor.match(/[\d.]+/g).slice(0, 3).map((c) => c / 255),
     });
-    drawOverlay(this.overlay, this.diagram, view, look, ratio);
+    this.painter.wait();
+    this.cost = (performance.now() - before) / (stage.width * stage.height);
+    drawOverlay(this.overlay, this.diagram, view, look, screen);
     document.querySelector("#zoom").textContent = `${Math.round(100 * view.zoom)} %`;
   }
 

@@ -100,6 +100,11 @@ class Painter {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
+  wait() { // until all is drawn
+    const gl = this.gl;
+    gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4));
+  }
+
   // Parts of the whole picture at another size, as {x, y, width, height, data: RGBA bytes}.
   *parts(width, height, look) {
     const gl = this.gl, {about} = this;
