@@ -112,5 +112,5 @@ def test_a_page_to_explore_shows_itself_in_a_notebook(make_sites, tmp_path):
     about = json.loads(re.search('id="about">(.*?)</script>', page.html)[1])
     half = render(sites, (12, 16)).clip(0, 2) / 2  # the photo's values are 0 to 2
     assert about["worst"] == pytest.approx(np.percentile(1 - half.mean(-1), 99.5), abs=0.1)
-    with pytest.raises(ValueError, match="two pictures .* alike"):
+    with pytest.raises(ValueError, match=r"two pictures .* alike"):
         explore(sites, (12, 16), np.ones((12, 17, 2)))

@@ -36,7 +36,8 @@ sadViewer.then(async (viewer) => {
       }
     return Array.from(found, (byte) => String.fromCharCode(byte)).join("");
   };
-  const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+  const press = (key) =>
+    document.body.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
   const report = await (async () => { SCRIPT })();
   document.body.textContent = "#REPORT#" + btoa(JSON.stringify(report)) + "#END#";
 });
@@ -123,7 +124,8 @@ def test_keys_pointer_and_slider(run_in, make_sites, reference):
         says.split = look.split;
         press("i");
         says.chosen = look.chosen;
-        says.cells = [...document.querySelectorAll("#site td")].map((cell) => Number(cell.textContent));
+        const cells = document.querySelectorAll("#site td");
+        says.cells = Array.from(cells, (cell) => Number(cell.textContent));
         press("Escape");
         says.hidden = document.querySelector("#site").hidden;
         const [left, top] = view.toStage(5.25, 7.5), at = {bubbles: true, pointerId: 1};
