@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
+import sad_jax as sad
+
 sys.path.insert(0, str(Path(__file__).parent))
 import mapped
 
@@ -34,6 +36,21 @@ def test_functions_can_be_mapped_over_devices(name):
         laid = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), arguments)  # noqa: B023
         found = jax.eval_shape(mapped.over(mesh, function), *laid)
         assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
+
+
+@pytest.mark.usefixtures("cpu_engine")
+def test_what_the_engine_finds_varies_as_its_arrays_do():
+    (sites, lists), found = FUNCTIONS["render"][1], []
+
+    def render(sites, lists):
+        image = sad.render(sites, lists, implementation="cpu")
+        ids = sad.find_candidates(sites, mapped.SHAPE, implementation="cpu").ids
+        found.extend(jax.typeof(array).manual_axis_type.varying for array in (image, ids))
+        return image
+
+    mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",))
+    jax.eval_shape(mapped.over(mesh, render), sites, lists)
+    assert found == [{"d"}, {"d"}]
 
 
 @pytest.mark.slow

@@ -44,6 +44,7 @@ from sad_jax.optimize.remember import Remembered
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Progress, State, check_state
 from sad_jax.optimize.updates import start, told_of, update_by
+from sad_jax.transferring import transferring
 
 PROBE = 0.01  # root mean square of the step by which the curvature is measured
 RATE = 4.0  # times the published rates, at the start
@@ -201,6 +202,7 @@ def make_step(
     return step
 
 
+@transferring
 def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
     """Splits the ``count`` sites whose pixels the loss wants changed most, and finds new lists.
 
@@ -235,6 +237,7 @@ def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) ->
     return refresh(edit(state, stats, wanted, splits=count))
 
 
+@transferring
 def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
     """Takes out the ``count`` sites whose removal costs least, and finds new lists.
 
@@ -256,6 +259,7 @@ def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> S
     return refresh(edit(state, stats, wanted, prunes=min(count, state.num_sites - 1)))
 
 
+@transferring
 def minimize(
     loss: Loss,
     sites: Sites,
