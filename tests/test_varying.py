@@ -55,7 +55,7 @@ def test_what_the_engine_finds_varies_as_its_arrays_do():
 
 @pytest.mark.slow
 def test_four_devices_find_what_one_finds():
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-W", "error", PROGRAM]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
