@@ -20,9 +20,10 @@ from sad_jax.model.sites import Sites
 from sad_jax.model.value_range import ValueRange
 from sad_jax.storage.atomic import write_bytes
 from sad_jax.storage.pictures import as_rgb, displayed
+from sad_jax.transferring import transferring
 from sad_jax.viewer.page import Page, make_page
 
-_FILM_SIDE = 640  # pixels
+_FILM_SIDE = 480  # pixels
 _FILM_RATE = 12  # frames a second
 _BORDER = 0.35  # brightness left on the border between two owners
 
@@ -90,6 +91,7 @@ def error_map(
     return viridis(error / worst)
 
 
+@transferring
 def explore(
     sites: Sites,
     lists: Candidates | Canvas | tuple[int, int],
@@ -140,31 +142,53 @@ def explore(
     )
 
 
-def film_frame(image: Float[ArrayLike, "H W C"]) -> Image.Image:
-    """One frame of a film, small enough that a film of many stays in memory.
+def film_frame(sites: Sites, lists: Candidates) -> Image.Image:
+    """One frame of a film: the picture, the diagram and the temperatures side by side.
 
     Args:
-      image: float[H, W, C].
+      sites: N sites.
+      lists: of their cells.
 
     Returns:
-      An RGB picture of at most 640 pixels a side.
+      An RGB picture, small enough that a film of many stays in memory: each of the three has at
+      most 480 pixels a side.
     """
-    frame = as_rgb(image)
-    frame.thumbnail((_FILM_SIDE, _FILM_SIDE))
+    pictures = (render(sites, lists), diagram(sites, lists), tau_map(sites, lists))
+    panels = [as_rgb(picture) for picture in pictures]
+    for panel in panels:
+        panel.thumbnail((_FILM_SIDE, _FILM_SIDE))
+    width, height = panels[0].size
+    frame = Image.new("RGB", (len(panels) * width, height))
+    for i, panel in enumerate(panels):
+        frame.paste(panel, (i * width, 0))
     return frame
 
 
 def write_film(path: str | os.PathLike, frames: list[Image.Image]) -> None:
-    """Writes an animated ``.gif`` that repeats, whole or not at all.
+    """Writes an ``.mp4``, or an animated ``.gif`` that repeats, whole or not at all.
 
     Args:
-      path: of the file.
+      path: of the file; an ``.mp4`` needs ``sad-jax[video]``.
       frames: at least one, all of one size.
     """
+    if str(path).lower().endswith(".mp4"):
+        write_bytes(path, _as_mp4(frames))
+        return
     buffer = io.BytesIO()
     options = {"append_images": frames[1:], "duration": 1000 // _FILM_RATE, "loop": 0}
     frames[0].save(buffer, "GIF", save_all=True, **options)
     write_bytes(path, buffer.getvalue())
+
+
+def _as_mp4(frames: list[Image.Image]) -> bytes:
+    """H.264, which wants even sides: an odd one loses its last pixels."""
+    import imageio.v3 as iio
+
+    stacked = np.stack([np.asarray(frame) for frame in frames])
+    even = stacked[:, : max(stacked.shape[1] & ~1, 1), : max(stacked.shape[2] & ~1, 1)]
+    return iio.imwrite(
+        "<bytes>", even, extension=".mp4", plugin="FFMPEG", fps=_FILM_RATE, macro_block_size=1
+    )
 
 
 def _log_tau(sites: Sites, lists) -> tuple[np.ndarray, tuple[float, float]]:

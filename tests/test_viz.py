@@ -84,19 +84,38 @@ def test_displayed(channels):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((8, 14, 3), (14, 8)), ((1280, 40, 1), (20, 640)), ((1, 1, 7), (1, 1))]
+    ("shape", "size"), [((12, 16), (48, 12)), ((960, 2), (3, 480)), ((1, 1), (3, 1))]
 )
-def test_film_frames_are_small(shape, size):
-    frame = film_frame(np.full(shape, 0.5))
+def test_film_frames_hold_three_small_pictures(make_sites, shape, size):
+    sites = make_sites(9)
+    lists = find_candidates(sites, Canvas(shape, k=4))
+    frame = film_frame(sites, lists)
     assert (frame.mode, frame.size) == ("RGB", size)
+    if shape == (12, 16):
+        panels = render(sites, lists), diagram(sites, lists), tau_map(sites, lists)
+        np.testing.assert_allclose(
+            np.asarray(frame) / 255, np.clip(np.concatenate(panels, 1), 0, 1), atol=0.51 / 255
+        )
 
 
-def test_film(tmp_path):
-    frames = [film_frame(np.full((16, 24, 3), level)) for level in (0.0, 0.5, 1.0)]
-    write_film(tmp_path / "film.gif", frames)
+GRAYS = [Image.new("RGB", (25, 16), (level,) * 3) for level in (0, 128, 255)]
+
+
+def test_a_gif_shows_its_frames(tmp_path):
+    write_film(tmp_path / "film.gif", GRAYS)
     with Image.open(tmp_path / "film.gif") as film:
         shown = [np.asarray(frame.convert("RGB")).mean() for frame in ImageSequence.Iterator(film)]
     np.testing.assert_allclose(shown, [0, 128, 255], atol=2)
+
+
+def test_an_mp4_shows_its_frames_of_even_sides(tmp_path):
+    pytest.importorskip("imageio_ffmpeg")
+    write_film(tmp_path / "film.mp4", GRAYS)
+    from imageio.v3 import imread
+
+    film = imread(tmp_path / "film.mp4", plugin="FFMPEG")
+    assert film.shape == (3, 16, 24, 3)
+    np.testing.assert_allclose(film.mean((1, 2, 3)), [0, 128, 255], atol=6)
 
 
 def test_a_page_to_explore_shows_itself_in_a_notebook(make_sites, tmp_path):

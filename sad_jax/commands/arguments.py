@@ -68,7 +68,11 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--implementation", metavar="NAME", help="of the renderer: xla, cpu, pallas")
     add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
     add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")
-    add("--video", action="store_true", help="also write a film of the fit")
+    add(
+        "--video",
+        action="store_true",
+        help="also write a film of the fit: MP4 with sad-jax[video], else GIF",
+    )
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
     add(
