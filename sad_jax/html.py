@@ -34,9 +34,8 @@ def dots(position: np.ndarray, color: np.ndarray) -> str:
     rgb = color[:, :3] if color.shape[1] >= 3 else np.repeat(color[:, :1], 3, 1)
     low, high = np.min(position, 0, initial=0), np.max(position, 0, initial=1)
     scale = (THUMBNAIL - DOT) / max(high - low)
-    picture = Image.new(
-        "RGB", tuple(int(side) for side in np.ceil((high - low) * scale) + DOT), "gray"
-    )
+    width, height = (int(side) for side in np.ceil((high - low) * scale) + DOT)
+    picture = Image.new("RGB", (width, height), "gray")
     draw = ImageDraw.Draw(picture)
     for place, ink in zip((position - low) * scale, np.clip(rgb, 0, 1), strict=True):
         draw.rectangle((*place, *(place + DOT - 1)), tuple(np.rint(255 * ink).astype(int)))

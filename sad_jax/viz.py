@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import tempfile
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -18,7 +20,7 @@ from sad_jax.metrics import as_pair
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.model.value_range import ValueRange
-from sad_jax.storage.atomic import write_bytes
+from sad_jax.storage.atomic import read_bytes, write_bytes
 from sad_jax.storage.pictures import as_rgb, displayed
 from sad_jax.transferring import transferring
 from sad_jax.viewer.page import Page, make_page
@@ -181,14 +183,18 @@ def write_film(path: str | os.PathLike, frames: list[Image.Image]) -> None:
 
 
 def _as_mp4(frames: list[Image.Image]) -> bytes:
-    """H.264, which wants even sides: an odd one loses its last pixels."""
-    import imageio.v3 as iio
+    """H.264 by imageio's ffmpeg; it wants even sides, so an odd one loses its last pixels."""
+    import imageio_ffmpeg
 
-    stacked = np.stack([np.asarray(frame) for frame in frames])
-    even = stacked[:, : max(stacked.shape[1] & ~1, 1), : max(stacked.shape[2] & ~1, 1)]
-    return iio.imwrite(
-        "<bytes>", even, extension=".mp4", plugin="FFMPEG", fps=_FILM_RATE, macro_block_size=1
-    )
+    width, height = (max(side & ~1, 1) for side in frames[0].size)
+    source = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {_FILM_RATE} -i -"
+    target = "-pix_fmt yuv420p -movflags +faststart -loglevel error"
+    raw = b"".join(frame.crop((0, 0, width, height)).tobytes() for frame in frames)
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "film.mp4")
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *source.split(), *target.split(), path]
+        subprocess.run(command, input=raw, check=True)
+        return read_bytes(path, "a film")
 
 
 def _log_tau(sites: Sites, lists) -> tuple[np.ndarray, tuple[float, float]]:

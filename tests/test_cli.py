@@ -189,7 +189,12 @@ def test_render_at_another_size(file, words, shape):
 
 
 def test_scaled_renders_show_the_same_picture(file):
-    """Each 3x3 pixels of the large picture hold the small one's pixel in their middle."""
+    """Each 3x3 pixels of the large picture hold the small one's pixel in their middle.
+
+    With cells of one pixel; larger ones share a list, which only the picture's own size knows.
+    """
+    sites, _ = sad.load(file)
+    sad.save(file, sites, sad.Canvas((12, 16), k=5))
     assert run("render", file, "--out", "small.npy") == 0
     assert run("render", file, "--scale", 3, "--out", "large.npy") == 0
     np.testing.assert_allclose(np.load("large.npy")[1::3, 1::3], np.load("small.npy"), atol=1e-5)

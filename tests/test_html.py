@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 import sad_jax as sad
+from sad_jax.model.value_range import ValueRange
 
 
 class Checker(HTMLParser):
@@ -68,3 +69,11 @@ def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
         assert figure in shown
     expected = np.clip(sad.render(sites, result.canvas), 0, 1)
     np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)
+
+    result.value_range, result.history = ValueRange(), {"step": [1, 2], "psnr": [20.0, 30.0]}
+    for photo, names in ((None, 4), (np.zeros((12, 16, 3)), 5)):
+        figure = sad.FitResult.plot(result, photo)
+        assert len(figure.axes) == names
+        np.testing.assert_array_equal(figure.axes[-1].lines[0].get_ydata(), [20, 30])
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), expected, atol=1e-6)
+    assert sad.FitResult.explore(result).html == sad.viz.explore(sites, result.canvas).html

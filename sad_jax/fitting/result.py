@@ -103,7 +103,10 @@ class FitResult:
         """
         from sad_jax.fitting.figure import plot_result
 
-        return plot_result(self, photo)
+        values = self.value_range
+        shown = self.sites.replace(color=values.to_unit(self.sites.color))
+        photo = None if photo is None else values.to_unit(photo)
+        return plot_result(shown, self.canvas, self.psnr, self.history, photo)
 
 
 def make_result(
