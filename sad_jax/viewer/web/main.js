@@ -1,6 +1,6 @@
 // The page: reads what is embedded, draws when something changes, and tells of the site at hand.
 
-const QUICK = 40, PATIENT = 2000; // milliseconds that a frame may take
+const QUICK = 40, PATIENT = 2500; // milliseconds that a frame may take, moving and at rest
 
 class Viewer {
   constructor(diagram, photo) {
@@ -12,7 +12,8 @@ class Viewer {
     this.modes = photo ? MODES : MODES.slice(0, 3);
     this.look = {mode: "picture", lines: false, dots: false, ellipses: false, chosen: -1, split: 0};
     this.painter = new Painter(this.stage, diagram, photo);
-    this.cost = 0; // milliseconds a fragment, as last seen
+    this.coarse = 1; // pixels of the screen a side of a fragment, while things change
+    for (const part of this.painter.parts(1, 1, this.look)); // compiles, before times are taken
     this.view = new View(this.stage, this.about);
     for (const part of document.querySelectorAll("[data-photo]")) part.hidden = !photo;
     document.querySelector("#width").value = this.about.width;
@@ -31,22 +32,32 @@ class Viewer {
     this.redraw();
   }
 
-  // Where a frame takes long (no GPU), frames are coarse while things change, sharp at rest.
+  // Where a frame takes long (no GPU), frames are coarse while things change, and sharper at rest.
   redraw() {
     if (this.asked) return;
     this.asked = true;
     requestAnimationFrame(() => {
       this.asked = false;
-      this.draw(QUICK);
-      clearTimeout(this.resting);
-      if (this.coarse > 1) this.resting = setTimeout(() => this.draw(PATIENT), 250);
+      const took = this.draw(this.coarse);
+      this.rest(this.coarse, took);
+      this.coarse = clamp(this.coarse * clamp(Math.sqrt(took / QUICK), 0.5, 2), 1, 16);
     });
   }
 
-  draw(most) {
+  // Draws again, twice as sharp, until all is as sharp as the screen or takes too long.
+  rest(coarse, took) {
+    clearTimeout(this.resting);
+    if (coarse === 1 || took > PATIENT) return;
+    this.resting = setTimeout(() => {
+      const sharper = Math.max(1, coarse / 2);
+      this.rest(sharper, this.draw(sharper));
+    }, 200);
+  }
+
+  // Returns how many milliseconds it took.
+  draw(coarse) {
     const {stage, view, look} = this, [width, height] = view.extent, screen = devicePixelRatio || 1;
-    this.coarse = clamp(Math.sqrt(this.cost * width * height * screen ** 2 / most), 1, 16);
-    const ratio = screen / this.coarse, before = performance.now();
+    const ratio = screen / coarse, before = performance.now();
     stage.width = Math.round(width * ratio);
     stage.height = Math.round(height * ratio);
     const pace = [width / stage.width / view.zoom, -height / stage.height / view.zoom];
@@ -60,9 +71,10 @@ class Viewer {
       outside: getComputedStyle(stage).backgroundColor.match(/[\d.]+/g).slice(0, 3).map((c) => c / 255),
     });
     this.painter.wait();
-    this.cost = (performance.now() - before) / (stage.width * stage.height);
+    const took = performance.now() - before;
     drawOverlay(this.overlay, this.diagram, view, look, screen);
     document.querySelector("#zoom").textContent = `${Math.round(100 * view.zoom)} %`;
+    return took;
   }
 
   show(mode) {
