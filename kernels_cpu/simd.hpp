@@ -46,6 +46,18 @@ void store(Number* to, Vector value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+// The same of the first `count` lanes; a copy of fixed length is much faster.
+inline Floats load(const float* from, int count) {
+  if (count == LANES) return load(from);
+  Floats value{};
+  std::memcpy(&value, from, count * sizeof(float));
+  return value;
+}
+inline void store(float* to, Floats value, int count) {
+  if (count == LANES) return store(to, value);
+  std::memcpy(to, &value, count * sizeof(float));
+}
+
 // 0, 1, 2, ...
 inline Floats count_up() {
   Floats value;
