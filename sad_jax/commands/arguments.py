@@ -69,6 +69,16 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--video", action="store_true", help="also write a film of the fit")
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    workers = command.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers", type=_count, metavar="N", help="of a folder: so many processes fit at once"
+    )
+    workers.add_argument(
+        "--cluster",
+        type=_path,
+        metavar="ADDRESS",
+        help="of a folder: the workers of a dask scheduler fit, which see the same folders",
+    )
     add(
         "--checkpoint-seconds",
         type=_positive,
