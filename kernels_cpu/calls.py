@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels_cpu.library import why_not_built
+from sad_jax.varying import alongside
 
 
 def sum_slots(
@@ -126,4 +127,5 @@ def _setting(cell: int, loss: str, numbers: Sequence[float]) -> dict:
 def _call(name: str, shape: Any, *arrays: jax.Array, **attributes) -> Any:
     if reason := why_not_built():  # or it is loaded now
         raise NotImplementedError(reason)
-    return jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")(*arrays, **attributes)
+    call = jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")
+    return alongside(call(*alongside(arrays, arrays), **attributes), arrays)
