@@ -59,7 +59,7 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
-    add("--seconds", type=_positive, metavar="T", help="time budget of the fit")
+    add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
     add("--seed", type=_seed, default=0, metavar="S")
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")

@@ -40,7 +40,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     jax = start_jax()
     from sad_jax.fitting.driver import fit
 
-    with Bar(args.interrupts, film=args.video, seconds=args.seconds) as bar:
+    with Bar(args.interrupts, film=args.video) as bar:
         result = fit(
             photo,
             config,

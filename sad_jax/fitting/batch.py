@@ -17,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
@@ -74,25 +75,25 @@ def fit_batch(
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     histories = [new_history() for _ in photos]
     with clock.listening():
         keys = jax.random.split(key, len(photos))
         states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
-        step = 0
-        while step < steps and clock.seconds < seconds:
-            done = max(step / steps, clock.seconds / seconds)
+        step, allowed = 0, Allowance(steps, config.seconds or np.inf, clock.seconds)
+        while (done := allowed.share(step, clock.seconds)) < 1:
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
             pace = method.pace(tasks[0], states[0], done)
             together = _advance(method, mesh, stack(states), targets, pace)
             states = unstack(together)
-            step = int(states[0].step)
+            step, seconds = int(states[0].step), clock.seconds
+            expected = allowed.expected_steps(step, seconds)
             for state, history in zip(states, histories, strict=True):
-                record(history, Progress(step, steps, clock.seconds, state))
+                record(history, Progress(step, expected, seconds, state))
             if progress is not None:
-                progress(Progress(step, steps, clock.seconds, together))
+                progress(Progress(step, expected, seconds, together))
         ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)

@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.checkpoint import Checkpoint, identity_of
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
@@ -91,18 +92,20 @@ def fit(
     keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     history = new_history()
     interrupted = False
     with clock.listening():
         state = method.start(task, key)
         if resume and (saved := keeper.load(state)) is not None:
             state, history, clock.before = saved
+        begin = 0.0 if int(state.step) else clock.seconds
+        allowed = Allowance(task.steps, config.seconds or np.inf, begin)
         try:
-            while int(state.step) < task.steps and clock.seconds < seconds:
-                done = max(int(state.step) / task.steps, clock.seconds / seconds)
+            while (done := allowed.share(int(state.step), clock.seconds)) < 1:
                 state = method.advance(task, state, done)
-                now = Progress(int(state.step), task.steps, clock.seconds, state)
+                step, seconds = int(state.step), clock.seconds
+                now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
                 record(history, now)
                 if progress is not None:
                     progress(now)
