@@ -7,7 +7,6 @@ picture alone. Over several devices every device takes its share of the pictures
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -24,6 +23,7 @@ from sad_jax.fitting.fast import FastFit, Pace
 from sad_jax.fitting.recipe import FastRecipe
 from sad_jax.fitting.result import FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
+from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.state import Progress, State
@@ -38,7 +38,7 @@ def fit_batch(
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)
     *,
     key: Key[Array, ""],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
 ) -> list[FitResult]:
     """Fits sites to every picture of a batch, all at once, by the recipe "fast".
 
@@ -50,7 +50,7 @@ def fit_batch(
       config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
       key: a JAX random key.
       progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
-        ``num_sites`` are arrays [B].
+        ``num_sites`` are arrays [B]. True shows a bar.
 
     Returns:
       B FitResults; ``seconds`` are those of the whole batch.
@@ -71,7 +71,7 @@ def fit_batch(
     recipe = config.constants
     if not isinstance(recipe, FastRecipe):
         raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
-    method = FastFit(recipe)
+    method, report = FastFit(recipe), reporter(progress, in_decibels)
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
@@ -92,8 +92,7 @@ def fit_batch(
             expected = allowed.expected_steps(step, seconds)
             for state, history in zip(states, histories, strict=True):
                 record(history, Progress(step, expected, seconds, state))
-            if progress is not None:
-                progress(Progress(step, expected, seconds, together))
+            report(Progress(step, expected, seconds, together))
         ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)
