@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 from sad_jax.backend import Backend, resolve
 from sad_jax.coding.boxes import influence
 from sad_jax.coding.relax import Relaxation
-from sad_jax.coding.rounding import Draft, Effort
+from sad_jax.coding.rounding import EFFORT, Draft, Effort
 from sad_jax.coding.steps import ASSUMED_ERROR, base_steps, cell_bits
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
@@ -55,8 +55,8 @@ class Job:
     known: bool
 
 
-def rounded(job: Job, quality: float, effort: Effort = Effort()) -> codec.Rounded:
-    """The sites in whole numbers, at a quality."""
+def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.Rounded:
+    """The sites in whole numbers, at a quality; without an effort they are only rounded."""
     relaxation = Relaxation(job.target, job.canvas)
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
@@ -64,7 +64,7 @@ def rounded(job: Job, quality: float, effort: Effort = Effort()) -> codec.Rounde
     least = min(PIXEL, math.floor(float(np.min(job.sites.radius)) * PIXEL))
     bits = cell_bits(job.canvas, job.sites.num_sites)
     rules = Rules(steps, job.canvas.size, bits, least)
-    draft = Draft(job.sites, rules, relaxation if job.known else None, effort)
+    draft = Draft(job.sites, rules, relaxation, effort if job.known else None)
     return along_curve(draft.round_all(), rules, job.value_range)
 
 

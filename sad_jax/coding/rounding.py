@@ -46,6 +46,9 @@ class Effort:
     color_steps: int = 4
 
 
+EFFORT = Effort()
+
+
 class Draft:
     """Sites on their way to whole numbers.
 
@@ -54,8 +57,8 @@ class Draft:
       free: bool[6 + C, N], which parameters are not rounded yet.
     """
 
-    def __init__(self, sites: Sites, rules: Rules, relaxation: Relaxation | None, effort: Effort):
-        """``sites``: on the host, colours in [0, 1]; without a relaxation fields are only rounded."""
+    def __init__(self, sites: Sites, rules: Rules, relaxation: Relaxation, effort: Effort | None):
+        """``sites``: colours in [0, 1]; without an effort fields are only rounded."""
         self.rules, self.relaxation, self.effort = rules, relaxation, effort
         self.numbers: dict[str, np.ndarray] = {}
         count, channels = np.shape(sites.color)
@@ -110,7 +113,7 @@ class Draft:
         levels = np.zeros((count, channels), np.int64)
         effort, relaxation = self.effort, self.relaxation
         parts = 1
-        if relaxation is not None and effort.rounds:
+        if effort is not None:
             self._take(relaxation.solve_colors(self.sites()))
             parts = effort.color_parts
         part = np.random.default_rng(0).integers(0, parts, count)
@@ -119,7 +122,7 @@ class Draft:
             levels[own] = nearest(to_planes(self.color[own]), step[own, None])
             self.color[own] = from_planes(levels[own] * step[own, None]) / LIGHT
             self.free[GEOMETRY:, own] = False
-            if i + 1 < parts:
+            if effort is not None and i + 1 < parts:
                 moved = relaxation.on_these_lists(self.sites(), self.free, effort.color_steps)
                 self._take(moved)
         self.numbers |= {f"color{i}": levels[:, i] for i in range(channels)}
@@ -129,8 +132,7 @@ class Draft:
         self._relax()
 
     def _relax(self) -> None:
-        if self.relaxation is not None and self.effort.rounds:
-            effort = self.effort
+        if (effort := self.effort) is not None:
             self._take(self.relaxation(self.sites(), self.free, effort.rounds, effort.steps))
 
     def _take(self, sites: Sites) -> None:
