@@ -12,9 +12,9 @@ Nothing else imports the kernels.
 | "pallas_interpret" | anything, for tests of the kernels | hand-written | as "pallas" | yes |
 
 A named implementation runs or raises. ``None`` chooses by where the arrays are: the kernels where
-they lie on a GPU that can run them, else "xla_vjp". Within ``jit`` and other transformations that
-is known only when a program is lowered. There, on a machine with such a GPU, both are traced and
-``by_platform`` keeps the right one for each platform; on other machines it is "xla_vjp".
+they lie on a GPU that can run them, the engine where they lie on a CPU and it is built, "xla_vjp"
+elsewhere. Within ``jit`` and other transformations that is known only when a program is lowered:
+all that may run are traced there, and ``by_platform`` keeps the right one for each platform.
 """
 
 from __future__ import annotations
@@ -42,12 +42,13 @@ class Backend:
 
     Attributes:
       name: "xla", "xla_vjp", "cpu" or "pallas", as in this module's head; or "by_platform", which
-        keeps the kernels where a program is lowered for CUDA and plain XLA elsewhere.
+        keeps the kernels where a program is lowered for CUDA (with ``launch``), the engine where it
+        is lowered for a CPU (with ``chosen``), and plain XLA elsewhere.
       launch: how kernels are launched; None where none are.
       deterministic: kernels sum for the sites in a fixed order, the same bits every time, at the
         cost of a sort of the lists; if not, by atomic additions. The CPU engine and XLA on a CPU
         always do.
-      chosen: nobody named it: what the CPU engine lacks is left to plain XLA, not refused.
+      chosen: nobody named the CPU engine: what it lacks is left to plain XLA, not refused.
     """
 
     name: str
@@ -60,7 +61,8 @@ class Backend:
         launched |= dict.fromkeys(("pallas", "by_platform"), True)
         if self.name not in launched:
             raise ValueError(f"expected a backend of {tuple(launched)}, got {self.name!r}")
-        if launched[self.name] != (self.launch is not None):
+        either = self.name == "by_platform" and self.chosen
+        if not either and launched[self.name] != (self.launch is not None):
             expected = "a" if launched[self.name] else "no"
             raise ValueError(
                 f"expected {expected} launch for the backend {self.name!r}, got {self.launch}"
@@ -85,34 +87,38 @@ class Backend:
           pallas: (kernels_pallas, launch, *operands) -> the same by kernels on a GPU.
           cpu: (kernels_cpu, *operands) -> the same by the engine in C++.
         """
-        if self.name == "cpu":
-            return self._run_on_cpu(operands, xla, cpu)
-        if self.launch is None:
+        if self.name in ("xla", "xla_vjp"):
             return xla(*operands)
+        import kernels_cpu
         import kernels_pallas
 
-        def launched(*operands):
+        def kernels(*operands):
             return pallas(kernels_pallas, self.launch, *operands)
 
-        if self.name == "by_platform":
-            return by_platform(launched, xla, *operands)
-        return launched(*operands)
-
-    def _run_on_cpu(self, operands: tuple, xla: Callable, cpu: Callable) -> Any:
-        """By the engine; what it lacks is left to XLA where it was chosen, refused where named."""
-        import kernels_cpu
-
-        types = [leaf.dtype for leaf in jax.tree.leaves(operands)]
-        floats = [dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating)]
-        if other := [dtype for dtype in floats if dtype != jnp.float32]:
-            if self.chosen:
-                return xla(*operands)
-            raise NotImplementedError(
-                f"expected arrays in float32 for the CPU engine, got {other[0]}; {INSTEAD}"
-            )
-
-        def call(*operands):
+        def engine(*operands):
             return cpu(kernels_cpu, *operands)
+
+        if self.name == "pallas":
+            return kernels(*operands)
+        lacking = self._lacking_on_cpu(operands)
+        if self.name == "cpu":
+            return xla(*operands) if lacking else self._differentiable(engine, xla, operands)
+        ways = {"cuda": kernels} if self.launch else {}
+        if self.chosen and not lacking:
+            ways["cpu"] = engine
+        return by_platform(ways, xla, *operands)
+
+    def _lacking_on_cpu(self, operands: tuple) -> bool:
+        """Whether the engine lacks these operands' precision; refused where it was named."""
+        others = _floats(operands) - {np.dtype(np.float32)}
+        if others and not self.chosen and self.name == "cpu":
+            raise NotImplementedError(
+                f"expected arrays in float32 for the CPU engine, got {others.pop()}; {INSTEAD}"
+            )
+        return bool(others)
+
+    def _differentiable(self, engine: Callable, xla: Callable, operands: tuple) -> Any:
+        """By the engine, and its derivatives by plain XLA where it was chosen, not named."""
 
         def derivative(primals, tangents):
             if self.chosen:
@@ -122,11 +128,11 @@ class Backend:
                 "got the CPU engine, which has none"
             )
 
-        if not floats:  # nothing to differentiate
-            return call(*operands)
-        call = jax.custom_jvp(call)
-        call.defjvp(derivative)
-        return call(*operands)
+        if not _floats(operands):  # nothing to differentiate
+            return engine(*operands)
+        engine = jax.custom_jvp(engine)
+        engine.defjvp(derivative)
+        return engine(*operands)
 
 
 XLA = Backend("xla")
@@ -165,22 +171,25 @@ def resolve(
         if reason is not None:
             raise NotImplementedError(f"{reason}; {INSTEAD}")
         return Backend("cpu", None, deterministic)
-    if implementation is None and not _capable_gpus():
-        return _without_gpu(deterministic)
     import kernels_pallas
 
     if implementation == "pallas_interpret":
         return Backend("pallas", kernels_pallas.INTERPRETED, deterministic)
     platform = platform or _platform(arrays)
     reason = kernels_pallas.why_not(k, _dtype(arrays)) or _no_gpu(platform)
-    if implementation is not None:
+    if implementation == "pallas":
         if reason is not None:
             raise NotImplementedError(f"{reason}; {INSTEAD}")
         return Backend("pallas", kernels_pallas.Launch(), deterministic)
-    if reason is not None:
-        return _without_gpu(deterministic)
-    name = "by_platform" if platform is None else "pallas"
-    return Backend(name, kernels_pallas.Launch(), deterministic)
+    launch = None if reason else kernels_pallas.Launch()
+    engine = _why_not_cpu(k, _dtype(arrays), platform) is None
+    if platform is None and (launch or engine):
+        return Backend("by_platform", launch, deterministic, chosen=engine)
+    if launch:
+        return Backend("pallas", launch, deterministic)
+    if engine:
+        return Backend("cpu", None, deterministic, chosen=True)
+    return Backend("xla_vjp", None, deterministic)
 
 
 class Engine(NamedTuple):
@@ -218,16 +227,8 @@ def engine() -> Engine:
         return Engine(backend.name, why, "")
     if platform != "cpu":
         return Engine(backend.name, f"{_no_gpu(platform)}", "")
-    missing = kernels_cpu.why_not_built()
-    if missing is None:
-        return Engine(backend.name, "it is the default on a CPU", 'implementation="cpu"')
-    why, _, faster = missing.partition("; ")
+    why, _, faster = (kernels_cpu.why_not_built() or "").partition("; ")
     return Engine(backend.name, why, faster)
-
-
-def _without_gpu(deterministic: bool) -> Backend:
-    """What ``None`` means where no kernel runs."""
-    return Backend("xla_vjp", None, deterministic)
 
 
 def _why_not_cpu(k: int, dtype, platform: str | None) -> str | None:
@@ -255,6 +256,12 @@ def _platform(arrays) -> str | None:
 
 def _dtype(arrays):
     return next(leaf.dtype for leaf in jax.tree.leaves(arrays))
+
+
+def _floats(arrays) -> set:
+    """The precisions of the arrays of floats."""
+    types = {leaf.dtype for leaf in jax.tree.leaves(arrays)}
+    return {dtype for dtype in types if jnp.issubdtype(dtype, jnp.floating)}
 
 
 def _no_gpu(platform: str | None) -> str | None:

@@ -21,6 +21,7 @@ import pytest
 
 import kernels_cpu
 import sad_jax as sad
+from kernels_cpu import library
 from kernels_pallas import INTERPRETED
 from sad_jax.backend import Backend
 from sad_jax.lists.candidates import Candidates, new_lists
@@ -210,6 +211,15 @@ def cpu_engine() -> Backend:
     if reason := kernels_cpu.why_not_built():
         pytest.skip(reason)
     return ENGINES["cpu"]
+
+
+@pytest.fixture
+def not_built(monkeypatch, tmp_path):
+    """A machine on which the CPU engine was not built; the folder where it would be."""
+    monkeypatch.setattr(kernels_cpu, "__path__", [str(tmp_path)])
+    library.loaded.cache_clear()
+    yield tmp_path
+    library.loaded.cache_clear()
 
 
 @pytest.fixture(params=ENGINES)

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
+from kernels_cpu import why_not_built
 from kernels_pallas import INTERPRETED, Launch, why_not
 from sad_jax.backend import Backend, resolve
 
 CPU = jax.devices("cpu")[0]
+ENGINE = Backend("cpu", chosen=True)
+BY_PLATFORM = Backend("by_platform", Launch(), chosen=not why_not_built())
 
 
 class Gpu:
@@ -47,10 +50,23 @@ def traced(implementation=None, k=8, dtype=np.float32) -> Backend:
     return found[0]
 
 
+@pytest.mark.usefixtures("not_built")
+def test_without_an_engine_a_cpu_runs_xla(machine):
+    for _ in range(2):
+        there = jax.device_put(zeros(), CPU)
+        assert resolve(None, there, k=8) == Backend("xla_vjp")
+        machine("7.5")  # no more than this
+    assert traced() == Backend("xla_vjp")
+
+
+@pytest.mark.usefixtures("cpu_engine")
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="there is a GPU")
-def test_on_a_machine_without_a_gpu_all_is_xla(make_sites):
-    for backend in (resolve(None, zeros(), k=8), traced()):
-        assert backend == Backend("xla_vjp")
+def test_on_a_machine_without_a_gpu_none_takes_the_engine(make_sites):
+    assert resolve(None, zeros(), k=8) == ENGINE
+    assert traced() == Backend("by_platform", chosen=True)
+    for lacking in ({"k": 33}, {"dtype": np.float16}):
+        assert traced(**lacking) == Backend("xla_vjp")
+    assert resolve(None, zeros(np.float16), k=8) == resolve(None, zeros(), k=33) == traced(k=33)
     for named in ("pallas", "pallas_interpret"):
         assert not why_not(8, np.dtype("float32"))
         if named == "pallas":
@@ -69,27 +85,29 @@ def test_on_a_gpu_none_takes_the_kernels(machine, capability):
     for implementation in (None, "pallas"):
         assert resolve(implementation, zeros(), k=8) == Backend("pallas", Launch())
     assert resolve("xla", zeros(), k=8) == Backend("xla")
-    assert traced() == Backend("by_platform", Launch())
+    assert traced() == BY_PLATFORM
     assert traced("pallas") == Backend("pallas", Launch())
 
 
+@pytest.mark.usefixtures("cpu_engine")
 def test_arrays_that_lie_on_the_cpu_of_a_gpu_machine_stay_there(machine):
     machine("9.0")
     there = jax.device_put(zeros(), CPU)
     assert there.committed
-    assert resolve(None, there, k=8) == Backend("xla_vjp")
-    assert resolve(None, {"a": zeros(), "b": there}, k=8) == Backend("xla_vjp")
+    assert resolve(None, there, k=8) == ENGINE
+    assert resolve(None, {"a": zeros(), "b": there}, k=8) == ENGINE
     with pytest.raises(NotImplementedError, match=r"expected a CUDA GPU .* got cpu"):
         resolve("pallas", there, k=8)
     with jax.default_device(CPU):
-        assert resolve(None, zeros(), k=8) == Backend("xla_vjp")
-        assert traced() == Backend("by_platform", Launch())  # told when it is lowered
+        assert resolve(None, zeros(), k=8) == ENGINE
+        assert traced() == BY_PLATFORM  # told when it is lowered
 
 
 @pytest.mark.parametrize("capabilities", [("7.5",), ("9.0", "7.5"), ("gfx90a",), (None,)])
 def test_gpus_that_cannot_run_the_kernels_run_xla(machine, capabilities):
     machine(*capabilities)
-    assert resolve(None, zeros(), k=8) == traced() == Backend("xla_vjp")
+    assert resolve(None, zeros(), k=8) == Backend("xla_vjp")
+    assert traced().launch is None
     with pytest.raises(NotImplementedError, match=r"of compute capability 8\.0 .* got"):
         resolve("pallas", zeros(), k=8)
 
@@ -143,7 +161,7 @@ def test_lists_tell_where_a_computation_runs_too(machine, make_sites, reference)
     machine("9.0")
     sites = make_sites(4, shape=(3, 5))
     lists = jax.device_put(reference.lists(sites, (3, 5)), CPU)
-    assert resolve(None, (sites, lists), k=4) == Backend("xla_vjp")
+    assert resolve(None, (sites, lists), k=4).launch is None
 
 
 def test_a_search_under_vmap_compiles_once(machine, make_sites, compiled):

@@ -12,19 +12,9 @@ import pytest
 
 import kernels_cpu
 import sad_jax as sad
-from kernels_cpu import library
 from sad_jax.backend import Backend, resolve
 
 CHOSEN = Backend("cpu", chosen=True)
-
-
-@pytest.fixture
-def not_built(monkeypatch, tmp_path):
-    """A machine on which the engine was not built."""
-    monkeypatch.setattr(kernels_cpu, "__path__", [str(tmp_path)])
-    library.loaded.cache_clear()
-    yield tmp_path
-    library.loaded.cache_clear()
 
 
 @pytest.mark.usefixtures("not_built")
@@ -76,8 +66,9 @@ def test_float64_is_left_to_xla_where_the_engine_was_chosen(make_sites, referenc
 
 
 @pytest.mark.usefixtures("cpu_engine")
+@pytest.mark.parametrize("chosen", [CHOSEN, Backend("by_platform", chosen=True)])
 def test_second_derivatives_are_left_to_xla_where_the_engine_was_chosen(
-    make_sites, reference, assert_same
+    make_sites, reference, assert_same, chosen
 ):
     sites = jax.tree.map(jnp.asarray, make_sites(5, 1))
     lists = reference.lists(sites, (3, 4))
@@ -86,7 +77,7 @@ def test_second_derivatives_are_left_to_xla_where_the_engine_was_chosen(
         energy = lambda s: jnp.sum(sad.render(s, lists, implementation=implementation) ** 2)  # noqa: E731
         return jax.jit(lambda s: jax.jvp(jax.grad(energy), (s,), (s,)))(sites)[1]
 
-    assert_same(product(CHOSEN), product("xla"), 1e-3)
+    assert_same(product(chosen), product("xla"), 1e-3)
 
 
 @pytest.mark.usefixtures("cpu_engine")
