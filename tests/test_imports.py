@@ -22,6 +22,7 @@ LAYERS = [  # from the ground up; the packages of one layer know nothing of each
     {"sad_jax.storage", "sad_jax.metrics"},
     {"sad_jax.viz", "sad_jax.sharding"},
     {"sad_jax.optimize"},
+    {"sad_jax.coding"},
     {"sad_jax.fitting"},
     {"sad_jax.commands"},
     {"sad_jax.cli"},

@@ -56,7 +56,32 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     )
     budget = command.add_mutually_exclusive_group()
     budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
-    budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
+    budget.add_argument(
+        "--bpp",
+        type=_positive,
+        metavar="B",
+        help="sites by the paper's nominal rate: 128 bits a site, whatever the file takes",
+    )
+    size = command.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="of the file, in dB: how far below the picture's error plain rounding would stay; the "
+        "default loses about 0.3 dB; or lossless, 40 bytes a site",
+    )
+    size.add_argument(
+        "--bytes",
+        type=_count,
+        metavar="B",
+        help="the file has at most so many bytes; sites, unless given, and quality are chosen",
+    )
+    size.add_argument(
+        "--bpp-file", type=_positive, metavar="B", help="the same in bits a pixel of the real file"
+    )
+    size.add_argument(
+        "--psnr", type=_positive, metavar="P", help="the file has at least this PSNR, if it can"
+    )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
     add("--seconds", type=_positive, metavar="T", help="time budget of the fit")
@@ -144,6 +169,12 @@ def _seed(text: str) -> int:
 
 def _positive(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < math.inf, "a positive number")
+
+
+def _quality(text: str) -> float | str:
+    if text == "lossless":
+        return text
+    return _number(text, float, lambda value: abs(value) <= 60, "-60 to 60 dB or lossless")
 
 
 def _size(text: str) -> tuple[int, int]:
