@@ -9,6 +9,8 @@ from .backend import Engine as Engine
 from .backend import engine as engine
 from .coding.encode import encode as encode
 from .coding.encode import save as save
+from .coding.reader import SadFile as SadFile
+from .coding.reader import open as open  # noqa: A004
 from .draw.api import owners as owners
 from .draw.api import query as query
 from .draw.api import render as render

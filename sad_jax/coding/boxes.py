@@ -20,7 +20,7 @@ def influence(order: Order, lists: Candidates) -> np.ndarray:
     ids = np.asarray(lists.ids)
     boxes = np.tile(np.array(NOTHING, np.int64), (order.groups, 1))
     unit, cell = box_unit(canvas.size), canvas.cell
-    row, column, _ = np.indices(ids.shape, sparse=True)
+    row, column = np.ogrid[: ids.shape[0], : ids.shape[1], :1][:2]
     own = order.level(ids.astype(np.int64)) < order.base_level
     group = (ids >> GROUP_BITS)[own]
     for axis, place in enumerate((column, row)):

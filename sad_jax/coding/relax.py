@@ -67,19 +67,17 @@ class Relaxation:
         Returns:
           The sites, moved.
         """
-        free = jnp.asarray(free, sites.color.dtype)
-        last = _OPTIMIZER.init(sites)
+        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
         for i in range(rounds):
             lists = self.find_lists(sites) if i or self.lists is None else self.lists
-            sites, last = _relax(sites, lists, self.target, free, last, jnp.int32(steps))
+            sites, last = _relax(sites, lists, self.target, mask, last, jnp.int32(steps))
         self.find_lists(sites)
         return sites
 
     def on_these_lists(self, sites: Sites, free: np.ndarray, steps: int) -> Sites:
         """Steps on the lists as they are: for colours, which do not change them."""
-        free = jnp.asarray(free, sites.color.dtype)
-        last = _OPTIMIZER.init(sites)
-        return _relax(sites, self.lists, self.target, free, last, jnp.int32(steps))[0]
+        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
+        return _relax(sites, self.lists, self.target, mask, last, jnp.int32(steps))[0]
 
     def solve_colors(self, sites: Sites) -> Sites:
         """The colours of least error for the sites as they are, on their exact lists."""

@@ -40,7 +40,7 @@ class Effort:
     ``color_parts``: in which the colours are rounded; ``color_steps``: after each but the last.
     """
 
-    rounds: int = 1
+    rounds: int = 2
     steps: int = 3
     color_parts: int = 3
     color_steps: int = 4
@@ -55,7 +55,16 @@ class Draft:
     Attributes:
       numbers: counts of steps and levels by field, so far; also the cells ``x, y``.
       free: bool[6 + C, N], which parameters are not rounded yet.
+      position, tau, radius, angle, aniso, color: float64, as they stand: pixels, and units of the
+        format; angles in radians from 0 to below pi, colours from 0 to 1.
     """
+
+    position: np.ndarray
+    tau: np.ndarray
+    radius: np.ndarray
+    angle: np.ndarray
+    aniso: np.ndarray
+    color: np.ndarray
 
     def __init__(self, sites: Sites, rules: Rules, relaxation: Relaxation, effort: Effort | None):
         """``sites``: colours in [0, 1]; without an effort fields are only rounded."""

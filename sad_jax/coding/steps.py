@@ -9,7 +9,6 @@ the quality says: so many decibels below the error that the picture has anyway.
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import jax
 import numpy as np
@@ -18,12 +17,12 @@ from sad_jax.lists.candidates import Candidates
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.gauss_newton import curvature_in_tangents
-from sad_jax.optimize.least_squares import Errors, Target, gradient_and_curvature
+from sad_jax.optimize.least_squares import Target, gradient_and_curvature
 from sad_jax.storage.compact.fixed import OCTAVE
 from sad_jax.storage.compact.rules import LIGHT, PIXEL, PIXEL_BITS, Steps
 
 ASSUMED_ERROR = 1e-4  # mean squared, without a target: 40 dB
-BALANCE = {"tau": 1.25, "aniso": 1.6, "angle": 1.5, "place": 0.85, "radius": 1.05, "color": 0.95}
+BALANCE = {"tau": 1.25, "aniso": 1.6, "angle": 1.5, "place": 0.85, "radius": 1.05, "color": 0.78}
 FINENESS = 16  # codes of a step in an octave
 LARGEST_CODE = 255
 _ROUNDED = 0.999  # share of the sites whose shape of a step counts in full

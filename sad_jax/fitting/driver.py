@@ -110,6 +110,6 @@ def fit(
         except KeyboardInterrupt:
             interrupted = True
         keeper.save(state, history, clock.seconds)
-        done = Finished.of(task, *method.finish(task, state))
+        file = Finished.of(task, *method.finish(task, state))
         clock.stop()
-    return make_result(done, photo, task, clock, history, interrupted)
+    return make_result(file, photo, task, clock, history, interrupted)

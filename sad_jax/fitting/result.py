@@ -40,7 +40,8 @@ class FitResult:
       value_range: (0, 1), or the wider one of the photo's values, and so of the sites' colours.
       loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
         after the colours are solved; of an earlier step, if that is what is stored.
-      seconds: of the fit and its encoding, without compilation; ``compile_seconds``: tracing and compiling.
+      seconds: of the fit and its encoding, without compilation; ``compile_seconds``: tracing and
+        compiling.
       steps: optimiser steps done.
       implementation: what the passes over the picture ran on.
       history: lists by name: step, psnr (in the loop), sites, seconds.

@@ -14,9 +14,7 @@ from sad_jax.storage.atomic import read_bytes, write_bytes
 SUFFIXES = (".sad", ".txt", ".json")
 
 
-def save_official(
-    path: str | os.PathLike, sites: Sites, canvas: Canvas | tuple[int, int]
-) -> None:
+def save_official(path: str | os.PathLike, sites: Sites, canvas: Canvas | tuple[int, int]) -> None:
     """Writes sites of three channels to a ``.txt`` or ``.json`` file, whole or not at all."""
     form = official.format_txt if check_suffix(path) == ".txt" else official.format_json
     write_bytes(path, form(sites, Canvas.of(canvas)).encode())

@@ -35,7 +35,7 @@ class Cursor:
     def take(self, count: int) -> bytes:
         if count > len(self.data) - self.at:
             raise ValueError(
-                f"expected {count} more bytes at {self.at}, got {len(self.data) - self.at}: truncated"
+                f"expected {count} more bytes, got {len(self.data) - self.at}: truncated"
             )
         self.at += count
         return bytes(self.data[self.at - count : self.at])

@@ -48,6 +48,7 @@ MOST_PAYLOAD = 2**40
 _LIMITS = (MOST_SIDE, MOST_SIDE, MOST_CHANNELS, MOST_SITES, MOST_PAYLOAD)
 LONGEST_HEADER = 64  # bytes, and more
 
+CHECKSUM_BYTES = 4
 _START = struct.Struct("<4s4B")
 _FIXED = struct.Struct("<3H2I")  # of version 1
 _CHECKSUM = struct.Struct("<I")

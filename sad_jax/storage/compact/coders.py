@@ -14,8 +14,8 @@ from sad_jax.storage.compact import tables
 from sad_jax.storage.compact.fixed import OCTAVE, bit_length, logarithm, power
 from sad_jax.storage.compact.order import Batch
 from sad_jax.storage.compact.rans import Reader, Turns, Writer
-from sad_jax.storage.compact.tables import EIGHTHS, FARTHEST
 from sad_jax.storage.compact.rules import HALF_TURN, PIXEL
+from sad_jax.storage.compact.tables import EIGHTHS, FARTHEST
 
 WEIGHT_BITS = 6
 BETA_LEVELS = 4  # shapes of levels 0, 1, 2, and of those above

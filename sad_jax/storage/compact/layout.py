@@ -84,9 +84,7 @@ def write_head(head: Head) -> bytes:
     parts.append(bytes([not head.value_range.is_unit]))
     if not head.value_range.is_unit:
         parts.append(_RANGE.pack(*head.value_range))
-    low, high = (
-        head.model.beta[i] | head.model.beta[i + 1] << 4 for i in range(0, BETA_LEVELS, 2)
-    )
+    low, high = (head.model.beta[i] | head.model.beta[i + 1] << 4 for i in range(0, BETA_LEVELS, 2))
     parts.append(bytes([low, high, head.model.ground | head.model.width << 5]))
     for name in field_features(head.channels):
         line = head.model.lines[name]

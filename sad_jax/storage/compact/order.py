@@ -1,7 +1,7 @@
 """Levels of detail, and groups that are read on their own.
 
-Sites are numbered along the curve. Site i > 0 is of the level that 2 divides it by so often, site 0
-of the top. The **base** holds the sites of level ``base_level`` and above, the **group** g the others
+Sites are numbered along the curve. The level of site i > 0 is how often 2 divides i, that of site 0
+the top. The **base** holds the sites of level ``base_level`` and above, the **group** g the others
 among the sites g 2^8 to g 2^8 + 255. The base is read first, then any groups; within both a level
 follows the one above it, so that what has been read is a coarser picture.
 
@@ -87,3 +87,11 @@ class Order:
                 counts = there.sum(1)
                 batches.append(Batch(sites[there], Turns.in_rows(counts[counts > 0]), level))
         return batches
+
+    def members(self, groups: np.ndarray, lowest: int = 0) -> np.ndarray:
+        """The numbers, rising, of the sites of the base and of some groups, down to a level."""
+        kept = np.zeros(self.num_sites, bool)
+        kept[:: 1 << max(self.base_level, lowest)] = True
+        for batch in self.within(groups, lowest):
+            kept[batch.sites] = True
+        return np.flatnonzero(kept)

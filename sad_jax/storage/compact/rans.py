@@ -10,6 +10,8 @@ Lanes go in step: a **turn** reads one symbol from each of some lanes.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from sad_jax.storage.compact.tables import (
@@ -51,7 +53,7 @@ class Turns:
     def __iter__(self):
         """Of each turn where its symbols start and stop, and its lanes, as an index."""
         bounds = self.starts.tolist()
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds):
             yield start, stop, slice(stop - start) if self.rows else self.lanes[start:stop]
 
 
@@ -136,19 +138,17 @@ class Writer:
         self.count = lanes
         self.records: list[tuple[Turns, np.ndarray, np.ndarray]] = []
 
-    def residuals(self, rows: np.ndarray, turns: Turns, symbols: np.ndarray) -> np.ndarray:
+    def residuals(self, rows: np.ndarray, turns: Turns, symbols) -> np.ndarray:
         borders, _ = residual_tables()
         self._add(turns, borders[rows, symbols], borders[rows, symbols + 1])
         return symbols
 
-    def uniform(self, counts: np.ndarray, turns: Turns, values: np.ndarray) -> np.ndarray:
+    def uniform(self, counts: np.ndarray, turns: Turns, values) -> np.ndarray:
         begin, end = ((value << SHARE_BITS) // counts for value in (values, values + 1))
         self._add(turns, begin, end)
         return values
 
-    def shaped(
-        self, shapes: Shapes, rows: np.ndarray, counts, turns: Turns, values: np.ndarray
-    ) -> np.ndarray:
+    def shaped(self, shapes: Shapes, rows: np.ndarray, counts, turns: Turns, values) -> np.ndarray:
         begin, end = (shapes.border(rows, value, counts) for value in (values, values + 1))
         self._add(turns, begin, end)
         return values
@@ -173,9 +173,7 @@ class Writer:
                 if full.any():
                     emitted.append((lanes[full], state[full] & 0xFFFF))
                     state = np.where(full, state >> 16, state)
-                states[lanes] = (
-                    (state // part << SHARE_BITS) + state % part + begin[start:stop]
-                )
+                states[lanes] = (state // part << SHARE_BITS) + state % part + begin[start:stop]
         if emitted:
             lanes, values = (np.concatenate(parts)[::-1] for parts in zip(*emitted, strict=True))
             for lane in range(self.count):

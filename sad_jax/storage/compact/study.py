@@ -125,15 +125,17 @@ def _choose_beta(true, low, counts, inner, level) -> tuple[int, ...]:
     chosen = []
     for i in range(BETA_LEVELS):
         own = (level == i) & inner
-        offset, count = _sample(((true - low)[own], counts[own])) if own.any() else ([], [])
-        costs = [_shape_bits(tables.beta_shape(s), offset, count) for s in range(len(tables.POWERS))]
-        chosen.append(int(np.argmin([cost.sum() for cost in costs])))
+        if not own.any():
+            chosen.append(0)
+            continue
+        offset, count = _sample(((true - low)[own], counts[own]))
+        shapes = map(tables.beta_shape, range(len(tables.POWERS)))
+        chosen.append(int(np.argmin([_shape_bits(s, offset, count).sum() for s in shapes])))
     return tuple(chosen)
 
 
 def _shape_bits(shape: np.ndarray, value: np.ndarray, count: np.ndarray) -> np.ndarray:
     """About the bits of values of 0 to below counts."""
-    value, count = np.asarray(value, float), np.asarray(count, float)
     at, shares = np.arange(len(shape)) / (len(shape) - 1), shape / shape[-1]
     ends = [np.interp((value + i) / count, at, shares) for i in (0, 1)]
     return -np.log2(np.maximum(ends[1] - ends[0], _LEAST_SHARE / count))
@@ -143,11 +145,11 @@ def _choose_peak(*told) -> tuple[int, int]:
     true, center, levels, sureness = _sample(told)
     value = (true - first_angle(center, levels)) % levels
     best = (np.inf, 0, 0)
-    for width in range(tables.WIDTHS):
-        shapes = [tables.peak_shape(ground, width) for ground in range(tables.GROUNDS + 1)]
+    for narrow in range(tables.WIDTHS):
+        shapes = [tables.peak_shape(ground, narrow) for ground in range(tables.GROUNDS + 1)]
         costs = np.stack([_shape_bits(shape, value, levels) for shape in shapes])
         for ground in range(tables.GROUNDS + 1):
             rows = angle_rows(ground, sureness)
             bits = float(np.take_along_axis(costs, rows[None], axis=0).sum())
-            best = min(best, (bits, ground, width))
+            best = min(best, (bits, ground, narrow))
     return best[1], best[2]

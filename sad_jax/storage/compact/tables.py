@@ -1,8 +1,9 @@
 """Probabilities in whole numbers: every symbol has a share of 2^14, at least one part of it.
 
-A **residual** k = i - round(mean) of a field is drawn from Laplace's distribution about the mean,
-whose density halves every h steps. There is a table for each h = 2^(class / 4 - 4) steps and each
-eighth of a step of the mean. Symbols 0 to 62 are k + 31; 63 stands for all others.
+A **residual** k = i - round(mean) of a field is drawn from the logistic distribution about the
+mean, 1 / (1 + 2^(-t / h)), whose tails halve every h steps. There is a table for each
+h = 2^(class / 4 - 4) steps and each eighth of a step of the mean. Symbols 0 to 62 are k + 31; 63
+stands for all others.
 
 A **shaped** number from 0 to n - 1 is drawn from a density over [0, 1], given by its distribution
 at multiples of 1 / 1024: Beta(a, a) for places on the curve; for angles a peak in the middle, which
@@ -22,7 +23,7 @@ SHARE_BITS = 14
 SHARES = 2**SHARE_BITS
 SYMBOLS, FARTHEST = 64, 31
 EIGHTHS = 8
-CLASSES = 29  # half-lives of 1/16 to 8 steps; wider ones drop their low bits
+CLASSES = 21  # h of 1/16 to 2 steps; of wider ones the low bits are even
 PLACE_BITS = 10
 PLACES = 2**PLACE_BITS  # of a density
 MOST_BITS = 7  # of a shaped number
@@ -42,7 +43,8 @@ def residual_tables() -> tuple[np.ndarray, np.ndarray]:
     edges = EIGHTHS * (np.arange(SYMBOLS)[None, None] - FARTHEST) - EIGHTHS // 2 - eighths
     rate = power((16 - classes) * (OCTAVE // 4), 10)  # octaves a step, in 2^10
     halvings = abs(edges) * rate * OCTAVE >> 13
-    tail = power(-np.minimum(halvings, 40 * OCTAVE), ONE_BITS - 1)
+    falling = power(-np.minimum(halvings, 40 * OCTAVE), ONE_BITS)
+    tail = (falling << ONE_BITS) // (ONE + falling)
     below = np.where(edges < 0, tail, ONE - tail)
     inside = below - below[..., :1]
     borders = (inside * (SHARES - SYMBOLS) >> ONE_BITS) + np.arange(SYMBOLS)

@@ -25,10 +25,10 @@ MOST_LIGHT = 2**24
 
 @dataclasses.dataclass
 class Fields:
-    """The numbers of all N sites, as far as they are read; ``color`` is int64[N, C].
+    """What the numbers of all N sites mean, as far as they are read, in units (see ``rules``).
 
-    ``place``: on the curve; ``x, y``: of the cell; ``in_x, in_y``: within it; ``levels_x, levels_y``:
-    how many places there are; ``angle`` in units; others are counts of steps, or values in units.
+    ``place``: on the curve; ``x, y``: the cell; ``tau, aniso``: log2; ``color``: int64[N, C], planes;
+    ``position``: int64[N, 2]; ``axis``: int64[N, 2], twice the angle as a vector.
     """
 
     place: np.ndarray
@@ -47,8 +47,18 @@ class Fields:
         def zeros(*shape):
             return np.zeros((num_sites, *shape), np.int64)
 
-        plain = [zeros() for _ in range(6)]
-        return cls(*plain, zeros(2), zeros(), zeros(channels), zeros(2))
+        return cls(
+            place=zeros(),
+            x=zeros(),
+            y=zeros(),
+            tau=zeros(),
+            aniso=zeros(),
+            angle=zeros(),
+            position=zeros(2),
+            radius=zeros(),
+            color=zeros(channels),
+            axis=zeros(2),
+        )
 
 
 class Coder(Protocol):
@@ -118,7 +128,8 @@ def walk(
 
         step = rules.color_step(fields.radius[own])
         means, spreads = zip(*(local(plane) for plane in fields.color.T), strict=True)
-        together, known = sum(spreads), []
+        known: list[np.ndarray] = []
+        together = np.sum(spreads, axis=0)
         for i, (mean, spread) in enumerate(zip(means, spreads, strict=True)):
             spread = together if i == 0 else spread + together // 4
             features = [mean, *known[-2:]]
