@@ -34,7 +34,7 @@ from sad_jax.storage.pictures import check_image
 from sad_jax.storage.sad import COMPACT, encode_raw, join, write_start
 
 LOSSLESS = "lossless"
-QUALITY = 8.5  # dB, the usual one: about 0.3 dB are lost
+QUALITY = 8.0  # dB, the usual one: about 0.3 dB are lost
 LARGEST = 60.0  # dB, either way
 NO_MODEL = Model({}, (), 0, 0)
 
@@ -114,7 +114,7 @@ def encode(
       target: the picture, [H, W] or [H, W, C], that the sites were fitted to.
       quality: "lossless", the very float32 values, 40 bytes a site of three channels; or a number
         of dB: rounding alone stays so far below the picture's error against the target, or
-        without one below an error of 40 dB. 8.5 loses about 0.3 dB at 5 to 6 bytes a site, 4
+        without one below an error of 40 dB. 8 loses about 0.3 dB at 5 to 6 bytes a site, 4
         about 1 dB; 6 more is a bit more for each number of a site.
       implementation: of the passes over the picture, as in ``render``.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ from sad_jax.storage.files import check_suffix
 TILE = 64  # pixels a side of what points are looked up in; cells divide it
 MOST_TILES = 16  # kept for the next points
 SHARE_OF_TILES = 0.25  # from which on the whole picture is looked up in at once
+LEAST_POINTS = 64  # looked up at once: XLA computes a few otherwise, with other last bits
 STEPS_AN_OCTAVE = 4  # numbers of sites and points are rounded up to, so that programs are few
 
 
@@ -85,7 +87,7 @@ class SadFile:
             self._payload = sad.open_payload(self._header, lambda at, n: read(start + at, n))
         else:
             whole, _ = sad.decode(read(0, size), max_pixels=max_pixels)
-            self._sites = jax.tree.map(lambda leaf: leaf[:: 1 << self.level], whole)
+            self._sites = self._coarser(jax.tree.map(lambda leaf: leaf[:: 1 << self.level], whole))
 
     @property
     def bytes_read(self) -> int:
@@ -107,7 +109,7 @@ class SadFile:
             self._sites = self._read(every)
         return self._sites
 
-    def render(self, window: tuple[int, int, int, int] | None = None) -> Float[ArrayLike, "H W C"]:
+    def render(self, window: tuple[int, int, int, int] | None = None) -> Float[np.ndarray, "H W C"]:
         """The picture, or a part of it: the very values that the whole picture has there.
 
         Args:
@@ -124,7 +126,7 @@ class SadFile:
         x, y = wanted.x // cell * cell, wanted.y // cell * cell
         right, bottom = wanted.x + wanted.width, wanted.y + wanted.height
         part = self._part(Window(x, y, right - x, bottom - y))
-        picture = render(*part, implementation=self._implementation)
+        picture = np.asarray(render(*part, implementation=self._implementation))
         return picture[wanted.y - y :, wanted.x - x :]
 
     def query(self, points: Float[ArrayLike, "*M 2"]) -> Float[np.ndarray, "*M C"]:
@@ -147,7 +149,7 @@ class SadFile:
         for window, own in self._windows(flat).items():
             part = self._part(window)
             near = flat[own] - np.array([window.x, window.y], np.float32)
-            padded = np.resize(near, (_rounded_up(len(near)), 2))
+            padded = np.resize(near, (_rounded_up(max(len(near), LEAST_POINTS)), 2))
             colors[own] = np.asarray(query(*part, padded))[: len(near)]
         return colors.reshape(*points.shape[:-1], self.channels)
 
@@ -220,7 +222,18 @@ class SadFile:
             payload.read_groups(groups, self.level)
             which = order.members(groups, self.level)
         check_values(sites := Sites(**jax.device_put(payload.sites(which))))
-        return sites
+        return self._coarser(sites)
+
+    def _coarser(self, sites: Sites) -> Sites:
+        """Sites of a level, which stand for 2^level of them: borders as much wider as they are apart.
+
+        A large radius, which keeps nearer sites away, would keep those away that are left out.
+        """
+        if not self.level:
+            return sites
+        apart = math.sqrt(self.canvas.pixels / sites.num_sites)
+        wider = sites.log_tau - self.level * math.log(2) / 2
+        return sites.replace(log_tau=wider, radius=jnp.minimum(sites.radius, apart))
 
     def _checked(self, window: tuple[int, int, int, int] | None) -> Window:
         if window is None:

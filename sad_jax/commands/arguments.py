@@ -111,6 +111,20 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="WxH", help="pixels")
     size.add_argument("--scale", type=_positive, metavar="X", default=1.0)
+    size.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="X,Y,W,H",
+        help="a part; of a .sad, only what it needs is read",
+    )
+    add(
+        "--level",
+        type=int,
+        choices=range(32),
+        default=0,
+        metavar="L",
+        help="of detail, of a .sad file: every 2^L-th site; from 4 on the file's start is enough",
+    )
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
@@ -181,6 +195,20 @@ def _size(text: str) -> tuple[int, int]:
     """WxH in words to (H, W)."""
     width, _, height = text.lower().partition("x")
     return _count(height), _count(width)
+
+
+def _crop(text: str) -> tuple[int, int, int, int]:
+    numbers = [
+        _number(part, int, lambda value: 0 <= value < 2**31, "X,Y,W,H") for part in _four(text)
+    ]
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _four(text: str) -> list[str]:
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(f"expected X,Y,W,H in pixels, got {text!r}")
+    return parts
 
 
 def _number(text: str, parse: Callable, accept: Callable, expected: str) -> Any:

@@ -27,8 +27,8 @@ MOST_LIGHT = 2**24
 class Fields:
     """What the numbers of all N sites mean, as far as they are read, in units (see ``rules``).
 
-    ``place``: on the curve; ``x, y``: the cell; ``tau, aniso``: log2; ``color``: int64[N, C], planes;
-    ``position``: int64[N, 2]; ``axis``: int64[N, 2], twice the angle as a vector.
+    ``place``: on the curve; ``x, y``: the cell; ``tau, aniso``: log2; ``position``: int64[N, 2];
+    ``color``: int64[N, C], in planes; ``axis``: int64[N, 2], twice the angle as a vector.
     """
 
     place: np.ndarray
