@@ -225,9 +225,10 @@ class SadFile:
         return self._coarser(sites)
 
     def _coarser(self, sites: Sites) -> Sites:
-        """Sites of a level, which stand for 2^level of them: borders as much wider as they are apart.
+        """Sites of a level, each of which stands for 2^level of them.
 
-        A large radius, which keeps nearer sites away, would keep those away that are left out.
+        Borders are as much wider as the sites are farther apart; a large radius, which was to cover
+        sites that are left out, is no larger than that.
         """
         if not self.level:
             return sites

@@ -63,12 +63,12 @@ class Shown(NamedTuple):
 
 def _draw_whole(args: argparse.Namespace, source: Path, target: np.ndarray | None) -> Shown:
     """A file at its own or another size."""
-    from sad_jax.coding.reader import open
+    from sad_jax.coding import reader
     from sad_jax.model.room import check_room
     from sad_jax.storage.files import load
 
     if args.level:
-        file = open(source, level=args.level, max_pixels=args.max_pixels)
+        file = reader.open(source, level=args.level, max_pixels=args.max_pixels)
         sites, canvas = file.sites(), file.canvas
     else:
         sites, canvas = load(source, max_pixels=args.max_pixels)
@@ -83,9 +83,9 @@ def _draw_whole(args: argparse.Namespace, source: Path, target: np.ndarray | Non
 
 def _draw_part(args: argparse.Namespace, source: Path, target: np.ndarray | None) -> Shown:
     """A part of a file, of which only that is read; a target may be of the part or the whole."""
-    from sad_jax.coding.reader import open
+    from sad_jax.coding import reader
 
-    file = open(source, level=args.level, max_pixels=args.max_pixels)
+    file = reader.open(source, level=args.level, max_pixels=args.max_pixels)
     x, y, width, height = args.crop
     if target is not None:
         whole = target.shape[:2] == file.canvas.shape
