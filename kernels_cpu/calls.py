@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from kernels_cpu.library import why_not_built
+from sad_jax.varying import alongside
 
 
 def sum_slots(
@@ -95,4 +96,5 @@ def _setting(cell: int, loss: str, numbers: Sequence[float]) -> dict:
 def _call(name: str, shape: jax.ShapeDtypeStruct, *arrays: jax.Array, **attributes) -> jax.Array:
     if reason := why_not_built():  # or it is loaded now
         raise NotImplementedError(reason)
-    return jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")(*arrays, **attributes)
+    call = jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")
+    return alongside(call(*alongside(arrays, arrays), **attributes), arrays)

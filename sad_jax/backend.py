@@ -87,16 +87,19 @@ class Backend:
           pallas: (kernels_pallas, launch, *operands) -> the same by kernels on a GPU.
           cpu: (kernels_cpu, *operands) -> the same by the engine in C++.
         """
-        if self.name in ("xla", "xla_vjp"):
-            return xla(*operands)
-        import kernels_cpu
-        import kernels_pallas
 
         def kernels(*operands):
+            import kernels_pallas
+
             return pallas(kernels_pallas, self.launch, *operands)
 
         def engine(*operands):
+            import kernels_cpu
+
             return cpu(kernels_cpu, *operands)
+
+        if self.name in ("xla", "xla_vjp"):
+            return xla(*operands)
 
         if self.name == "pallas":
             return kernels(*operands)
@@ -171,17 +174,17 @@ def resolve(
         if reason is not None:
             raise NotImplementedError(f"{reason}; {INSTEAD}")
         return Backend("cpu", None, deterministic)
-    import kernels_pallas
-
     if implementation == "pallas_interpret":
+        import kernels_pallas
+
         return Backend("pallas", kernels_pallas.INTERPRETED, deterministic)
     platform = platform or _platform(arrays)
-    reason = kernels_pallas.why_not(k, _dtype(arrays)) or _no_gpu(platform)
+    reason = _no_gpu(platform) or _why_not_pallas(k, _dtype(arrays))
+    if implementation == "pallas" and reason is not None:
+        raise NotImplementedError(f"{reason}; {INSTEAD}")
+    launch = _usual_launch() if reason is None else None
     if implementation == "pallas":
-        if reason is not None:
-            raise NotImplementedError(f"{reason}; {INSTEAD}")
-        return Backend("pallas", kernels_pallas.Launch(), deterministic)
-    launch = None if reason else kernels_pallas.Launch()
+        return Backend("pallas", launch, deterministic)
     engine = _why_not_cpu(k, _dtype(arrays), platform) is None
     if platform is None and (launch or engine):
         return Backend("by_platform", launch, deterministic, chosen=engine)
@@ -229,6 +232,19 @@ def engine() -> Engine:
         return Engine(backend.name, f"{_no_gpu(platform)}", "")
     why, _, faster = (kernels_cpu.why_not_built() or "").partition("; ")
     return Engine(backend.name, why, faster)
+
+
+def _why_not_pallas(k: int, dtype) -> str | None:
+    """Why the kernels do not run on lists of K sites of this precision, or None if they do."""
+    import kernels_pallas
+
+    return kernels_pallas.why_not(k, dtype)
+
+
+def _usual_launch() -> Launch:
+    import kernels_pallas
+
+    return kernels_pallas.Launch()
 
 
 def _why_not_cpu(k: int, dtype, platform: str | None) -> str | None:

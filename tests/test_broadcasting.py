@@ -80,3 +80,15 @@ def test_nothing_is_moved_by_lists_and_steps_either(sites, optimizer):
         sad.resample(sites, lists, (3, 4))
         state, _ = step(sad.refresh(sad.make_state(sites, SHAPE, optimizer)))
         assert (state.num_sites, state.compact().num_sites) == (12, 12)
+
+
+@pytest.mark.slow
+def test_fits_and_edits_move_what_they_must(sites):
+    picture = np.asarray(GOAL)
+    with jax.transfer_guard("disallow"), jax.numpy_rank_promotion("raise"):
+        state = sad.minimize(loss, sites, SHAPE, steps=3, num_sites=13)
+        state = sad.densify(sad.prune(state, loss, 2), loss, 2)
+        assert state.num_sites == 13
+        for config in (sad.FitConfig(5, steps=6), sad.FitConfig.paper(5, steps=6)):
+            assert sad.fit(picture, config, key=KEY).sites.num_sites == 5
+        assert len(sad.fit_batch(picture[None], sad.FitConfig(5, steps=6), key=KEY)) == 1

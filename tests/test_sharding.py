@@ -25,7 +25,7 @@ def unsplit(canvas: str) -> dict[str, np.ndarray]:
 
 
 def start(out: Path, canvas: str, devices: int, *job: object) -> subprocess.Popen:
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-W", "error", PROGRAM, out, canvas, *map(str, job)]
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)

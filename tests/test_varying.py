@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 import pytest
 
+import sad_jax as sad
+
 sys.path.insert(0, str(Path(__file__).parent))
 import mapped
 
@@ -36,9 +38,24 @@ def test_functions_can_be_mapped_over_devices(name):
         assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
 
 
+@pytest.mark.usefixtures("cpu_engine")
+def test_what_the_engine_finds_varies_as_its_arrays_do():
+    (sites, lists), found = FUNCTIONS["render"][1], []
+
+    def render(sites, lists):
+        image = sad.render(sites, lists, implementation="cpu")
+        ids = sad.find_candidates(sites, mapped.SHAPE, implementation="cpu").ids
+        found.extend(jax.typeof(array).manual_axis_type.varying for array in (image, ids))
+        return image
+
+    mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",))
+    jax.eval_shape(mapped.over(mesh, render), sites, lists)
+    assert found == [{"d"}, {"d"}]
+
+
 @pytest.mark.slow
 def test_four_devices_find_what_one_finds():
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     command = [sys.executable, "-W", "error", PROGRAM]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

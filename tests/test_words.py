@@ -32,6 +32,7 @@ with_canvas = {
     "state": partial(sad.make_state, optimizer=sad.adam()),
     "bands": partial(sad.sharding.find_candidates, mesh=sad.sharding.make_mesh()),
 }
+EDITS = (sad.densify, sad.prune)
 every = with_lists | with_canvas | {"propagate": partial(sad.propagate, key=KEY)}
 
 
@@ -43,6 +44,16 @@ def refused(call, words: str) -> None:
 
 def stacked(tree):
     return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), tree)
+
+
+def test_what_is_no_state():
+    loss = jnp.mean
+    step = sad.make_step(loss, sad.adam())
+    of_state = [sad.refresh, step, *(partial(edit, loss=loss, count=1) for edit in EDITS)]
+    for call in of_state:
+        for other in (None, 5, SITES):
+            refused(lambda: call(other), "expected a State, got")  # noqa: B023
+    refused(lambda: sad.minimize(loss, LISTS, SHAPE), "expected Sites, got")
 
 
 @pytest.mark.parametrize("name", every)

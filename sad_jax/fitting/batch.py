@@ -28,8 +28,10 @@ from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.state import Progress, State
 from sad_jax.sharding import make_mesh
 from sad_jax.storage.pictures import check_image
+from sad_jax.transferring import transferring
 
 
+@transferring
 def fit_batch(
     images: Shaped[ArrayLike, "B H W *C"],
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)

@@ -24,6 +24,7 @@ from sad_jax.fitting.result import Finished, FitResult, make_result, new_history
 from sad_jax.fitting.task import check_mask, make_task
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import check_image
+from sad_jax.transferring import transferring
 
 FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
     FastRecipe: FastFit,
@@ -31,6 +32,7 @@ FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
 }
 
 
+@transferring
 def fit(
     image: Shaped[ArrayLike, "H W *C"],
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)

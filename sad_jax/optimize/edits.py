@@ -18,7 +18,7 @@ from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.rows import keep_rows, renew_rows
-from sad_jax.optimize.state import State
+from sad_jax.optimize.state import State, check_state
 
 THIN_SHARE = 0.25  # of the sites, that one round of ``thin`` takes out at most
 
@@ -118,6 +118,7 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
       >>> bool((sad.refresh(state).lists.ids == state.lists.ids).all())
       True
     """
+    check_state(state)
     canvas, sites, near = state.lists.canvas, state.sites, state.lists
     if (near.num_sites, near.k) != (sites.num_sites, min(canvas.k, sites.num_sites)):
         near = unknown_lists(canvas, sites)  # they are of other sites

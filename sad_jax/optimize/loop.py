@@ -42,8 +42,9 @@ from sad_jax.optimize.edits import edit, refresh
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.optimize.remember import Remembered
 from sad_jax.optimize.rows import find_rows
-from sad_jax.optimize.state import Progress, State
+from sad_jax.optimize.state import Progress, State, check_state
 from sad_jax.optimize.updates import start, told_of, update_by
+from sad_jax.transferring import transferring
 
 PROBE = 0.01  # root mean square of the step by which the curvature is measured
 RATE = 4.0  # times the published rates, at the start
@@ -161,6 +162,7 @@ def make_step(
 
     @jax.jit
     def step(state: State, *data) -> tuple[State, jax.Array]:
+        check_state(state)
         _check_both(state.params, params_optimizer)
 
         def total(sites: Sites, params) -> jax.Array:
@@ -200,6 +202,7 @@ def make_step(
     return step
 
 
+@transferring
 def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
     """Splits the ``count`` sites whose pixels the loss wants changed most, and finds new lists.
 
@@ -234,6 +237,7 @@ def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) ->
     return refresh(edit(state, stats, wanted, splits=count))
 
 
+@transferring
 def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
     """Takes out the ``count`` sites whose removal costs least, and finds new lists.
 
@@ -255,6 +259,7 @@ def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> S
     return refresh(edit(state, stats, wanted, prunes=min(count, state.num_sites - 1)))
 
 
+@transferring
 def minimize(
     loss: Loss,
     sites: Sites,
@@ -317,6 +322,7 @@ def minimize(
       >>> state.num_sites, bool(loss(sad.render(state.sites, state.lists)) < 1e-3)
       (9, True)
     """
+    check_sites(sites)
     _check_on_host("minimize", sites, params, data)
     first, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
     if goal < first:
@@ -437,6 +443,7 @@ def _statistics(
 
 def _check_edit(name: str, state: State, count: int, draw: Draw) -> None:
     """Raises unless so many sites of the state can be edited."""
+    check_state(state)
     if count < 0:
         raise ValueError(f"expected a count of at least 0 sites, got {count}")
     _check_on_host(name, state)

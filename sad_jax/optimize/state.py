@@ -17,6 +17,7 @@ from sad_jax.backend import resolve
 from sad_jax.draw.passes import draw
 from sad_jax.lists.candidates import Candidates
 from sad_jax.metrics import mse_to_psnr
+from sad_jax.model.arguments import describe
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.rows import Rows
 from sad_jax.storage.pictures import as_rgb
@@ -107,6 +108,12 @@ class State(flax.struct.PyTreeNode):
         """The picture as it stands, and its sites, as notebooks show them."""
         picture = html.thumbnail(as_rgb(self.image()))
         return html.beside(picture, f"step {int(self.step)}, {self.sites._repr_html_()}")
+
+
+def check_state(state: State) -> None:
+    """Raises a ValueError for anything but a State."""
+    if not isinstance(state, State):
+        raise ValueError(f"expected a State, got {describe(state)}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -67,7 +67,7 @@ assert [batch_mesh(size).size for size in (1, 2, 3, 4)] == [1, 2, 3, 2]
 batch = sad.fit_batch(here.photos(3), here.SHORT, key=here.KEY)
 np.save({str(tmp_path / "three.npy")!r}, [r.history['psnr'][-1] for r in batch])
 """
-    flags = "--xla_force_host_platform_device_count=3 --xla_backend_optimization_level=0"
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=3"
     environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     found = np.load(tmp_path / "three.npy")

@@ -72,7 +72,7 @@ def test_a_batch_equals_a_loop(make_sites, make_case, run_pass, assert_same, eng
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *cases)
     together = jax.jit(jax.vmap(one))(*stacked)
     for i, case in enumerate(cases):
-        assert_same(jax.tree.map(lambda leaf, i=i: leaf[i], together), one(*case), 1e-5)
+        assert_same(jax.tree.map(lambda leaf, i=i: leaf[i], together), one(*case), 1e-4)
 
 
 def test_engines_run_inside_scan_and_checkpoint(make_case, assert_same, engine):
