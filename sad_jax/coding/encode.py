@@ -28,7 +28,7 @@ from sad_jax.storage.atomic import write_bytes
 from sad_jax.storage.compact import codec
 from sad_jax.storage.compact.coders import Model
 from sad_jax.storage.compact.curve import to_curve
-from sad_jax.storage.compact.layout import Head
+from sad_jax.storage.compact.layout import MOST_CURVE_BITS, MOST_LEAST_RADIUS, Head
 from sad_jax.storage.compact.rules import PIXEL, Rules
 from sad_jax.storage.pictures import check_image
 from sad_jax.storage.sad import COMPACT, encode_raw, join, write_start
@@ -62,6 +62,12 @@ def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.R
     steps = base_steps(job.sites, lists, job.target, quality, error)
     least = min(PIXEL, math.floor(float(np.min(job.sites.radius)) * PIXEL))
     bits = cell_bits(job.canvas, job.sites.num_sites)
+    farthest = float(np.max(abs(job.sites.position))) * PIXEL / 2**bits
+    if least < -MOST_LEAST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
+        raise ValueError(
+            "expected sites near their canvas, with no free slots, for a compact file, got radii "
+            f"down to {least / PIXEL:g} and positions up to {farthest * 2**bits / PIXEL:g} pixels"
+        )
     rules = Rules(steps, job.canvas.size, bits, least)
     draft = Draft(job.sites, rules, relaxation, effort if job.known else None)
     return along_curve(draft.round_all(), rules, job.value_range)

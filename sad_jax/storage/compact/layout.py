@@ -21,8 +21,10 @@ from sad_jax.storage.numbers import Cursor, signed_to_bytes, to_bytes
 
 MOST_CURVE_BITS = 30  # of a side, in cells
 MOST_CELL_BITS = 24
+MOST_LEAST_RADIUS = 2**30  # units, either way
 MOST_OFFSET = 2**31
 MOST_WEIGHT = 2**13
+MOST_OFFSET_OF_CLASS = 16 * LONGEST
 MOST_LANE = 2**32  # words
 BOX_PARTS = 256  # of the longer side, in a box of influence
 _FEATURES = {"tau": 3, "aniso": 3, "radius": 6}
@@ -99,7 +101,7 @@ def read_head(cursor: Cursor, num_sites: int, channels: int, size: int) -> Head:
     if not 1 <= curve_bits <= MOST_CURVE_BITS or cell_bits > MOST_CELL_BITS:
         raise ValueError(f"expected a curve that fits, got {curve_bits} and {cell_bits} bits")
     origin = cursor.signed(MOST_OFFSET), cursor.signed(MOST_OFFSET)
-    least_radius = cursor.signed(2**LONGEST)
+    least_radius = cursor.signed(MOST_LEAST_RADIUS)
     steps = Steps(*cursor.take(len(dataclasses.fields(Steps))))
     flag = cursor.byte()
     value_range = ValueRange(*_RANGE.unpack(cursor.take(_RANGE.size))) if flag else ValueRange()
@@ -122,7 +124,7 @@ def read_head(cursor: Cursor, num_sites: int, channels: int, size: int) -> Head:
 
 def _read_line(cursor: Cursor, features: int) -> Line:
     weights = tuple(cursor.signed(MOST_WEIGHT) for _ in range(features))
-    offset, slope = cursor.signed(4 * LONGEST), cursor.byte()
+    offset, slope = cursor.signed(MOST_OFFSET_OF_CLASS), cursor.byte()
     if slope > MOST_SLOPE:
         raise ValueError(f"expected a slope of at most {MOST_SLOPE}, got {slope}")
     return Line(weights, offset, slope)
