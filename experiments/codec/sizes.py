@@ -1,6 +1,7 @@
 """Bytes a site against what rounding loses, and the time it takes.
 
-    python -m experiments.codec.sizes PHOTO [PHOTO ...] --sites 1536 [--quality 2 5 8 11 14] [--json FILE]
+    python -m experiments.codec.sizes PHOTO [PHOTO ...] --sites 1536 [--quality 2 5 8 11 14]
+        [--json FILE]
 
 Each photograph is fitted once in float32 and encoded at several qualities; bytes a site at a loss
 of 0.1, 0.3 and 1 dB lie on the line between those, in the logarithm of the loss. PSNR is that of

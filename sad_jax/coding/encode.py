@@ -14,8 +14,8 @@ from jaxtyping import Shaped
 
 from sad_jax.backend import Backend, resolve
 from sad_jax.coding.boxes import influence
-from sad_jax.coding.relax import Relaxation
-from sad_jax.coding.rounding import EFFORT, Draft, Effort
+from sad_jax.coding.relax import EFFORT, Effort, Relaxation
+from sad_jax.coding.rounding import Draft
 from sad_jax.coding.steps import ASSUMED_ERROR, base_steps, cell_bits
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
@@ -56,7 +56,7 @@ class Job:
 
 def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.Rounded:
     """The sites in whole numbers, at a quality; without an effort they are only rounded."""
-    relaxation = Relaxation(job.target, job.canvas)
+    relaxation = Relaxation(job.target, job.canvas, effort or EFFORT)
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
     steps = base_steps(job.sites, lists, job.target, quality, error)
@@ -69,7 +69,7 @@ def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.R
             f"down to {least / PIXEL:g} and positions up to {farthest * 2**bits / PIXEL:g} pixels"
         )
     rules = Rules(steps, job.canvas.size, bits, least)
-    draft = Draft(job.sites, rules, relaxation, effort if job.known else None)
+    draft = Draft(job.sites, rules, relaxation if job.known and effort else None)
     return along_curve(draft.round_all(), rules, job.value_range)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +37,7 @@ GEOMETRY = 6  # numbers of a site beside its colours
 DECIBELS_PER_BIT = 20 * math.log10(2)
 FULL = 0.99  # share of the bytes that a file must fill, if it can
 TRIES = 5
+FINEST = 20.0  # dB, where hardly anything is lost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,10 @@ def encode_to(job: Job, aim: Aim) -> bytes:
     """The file of the job's sites that meets the aim.
 
     Raises:
-      ValueError: for bytes or a PSNR that these sites cannot meet.
+      ValueError: for bytes that are too few for these sites.
+
+    Warns:
+      UserWarning: where the sites themselves do not have the PSNR.
     """
     if aim.most_bytes is not None:
         return _of_bytes(job, aim.most_bytes)
@@ -96,13 +101,15 @@ def _of_bytes(job: Job, most: int) -> bytes:
 
 
 def _of_psnr(job: Job, least: float) -> bytes:
-    """The least quality, to about 0.2 dB, whose picture is as good."""
+    """The least quality, to about 0.2 dB, whose picture is as good; the finest if there is none."""
     whole = picture_psnr(job, _own_range(job))
-    if whole < least:
-        raise ValueError(
-            f"expected a PSNR of at most {whole:.2f} dB, which is what {job.sites.num_sites} sites "
-            f"reach before they are rounded, got {least:g}"
+    if whole <= least:
+        warnings.warn(
+            f"expected a PSNR below {whole:.2f} dB, which is what {job.sites.num_sites} sites have "
+            f"before they are rounded, got {least:g}",
+            stacklevel=4,
         )
+        return file_of(job, rounded(job, FINEST))
     low, high, best = -LARGEST, LARGEST, b""
     quality = _quality_of_loss(whole - least)
     while high - low > 0.2:

@@ -36,16 +36,34 @@ DAMPING = 0.1
 COLOR_ITERATIONS = 20
 
 
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is done to make up for rounding.
+
+    ``rounds``: after each field, each with exact lists of its own; ``steps``: in a round;
+    ``color_parts``: in which the colours are rounded; ``color_steps``: after each but the last.
+    """
+
+    rounds: int = 2
+    steps: int = 3
+    color_parts: int = 3
+    color_steps: int = 4
+
+
+EFFORT = Effort()
+
+
 @dataclasses.dataclass
 class Relaxation:
     """Moves free fields so that the picture is as near to its target as it can be.
 
-    ``target``: in [0, 1], of the picture on ``canvas``; ``lists``: the exact ones of the sites that
-    were relaxed last.
+    ``target``: in [0, 1], of the picture on ``canvas``; ``effort``: how much is done;
+    ``lists``: the exact ones of the sites that were moved last.
     """
 
     target: Target
     canvas: Canvas
+    effort: Effort = EFFORT
     lists: Candidates | None = None
 
     def find_lists(self, sites: Sites) -> Candidates:
@@ -56,28 +74,25 @@ class Relaxation:
         )
         return self.lists
 
-    def __call__(self, sites: Sites, free: np.ndarray, rounds: int, steps: int) -> Sites:
-        """``rounds`` times ``steps`` steps, each round on new exact lists.
+    def move(self, sites: Sites, free: np.ndarray) -> Sites:
+        """The sites after ``effort.rounds`` times ``effort.steps`` steps.
 
         Args:
           sites: N sites with colours in [0, 1].
           free: bool[6 + C, N], which parameters may move, in the order of a tangent.
-          rounds, steps: how many.
-
-        Returns:
-          The sites, moved.
         """
         mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        for i in range(rounds):
-            lists = self.find_lists(sites) if i or self.lists is None else self.lists
-            sites, last = _relax(sites, lists, self.target, mask, last, jnp.int32(steps))
-        self.find_lists(sites)
+        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.steps)
+        for _ in range(self.effort.rounds):
+            sites, last = _relax(sites, lists, self.target, mask, last, steps)
+            lists = self.find_lists(sites)
         return sites
 
-    def on_these_lists(self, sites: Sites, free: np.ndarray, steps: int) -> Sites:
-        """Steps on the lists as they are: for colours, which do not change them."""
+    def move_colors(self, sites: Sites, free: np.ndarray) -> Sites:
+        """The sites after ``effort.color_steps`` steps of colours alone, which change no lists."""
         mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        return _relax(sites, self.lists, self.target, mask, last, jnp.int32(steps))[0]
+        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.color_steps)
+        return _relax(sites, lists, self.target, mask, last, steps)[0]
 
     def solve_colors(self, sites: Sites) -> Sites:
         """The colours of least error for the sites as they are, on their exact lists."""

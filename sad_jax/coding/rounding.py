@@ -9,8 +9,6 @@ which the last make up for the first.
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax.numpy as jnp
 import numpy as np
 
@@ -32,23 +30,6 @@ UNITS = OCTAVE / np.log(2)  # of a natural logarithm
 X, Y, TAU, RADIUS, ANGLE, ANISO = range(GEOMETRY)
 
 
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """How much is done to make up for rounding.
-
-    ``rounds``: after each field, each with exact lists of its own; ``steps``: in a round;
-    ``color_parts``: in which the colours are rounded; ``color_steps``: after each but the last.
-    """
-
-    rounds: int = 2
-    steps: int = 3
-    color_parts: int = 3
-    color_steps: int = 4
-
-
-EFFORT = Effort()
-
-
 class Draft:
     """Sites on their way to whole numbers.
 
@@ -66,9 +47,9 @@ class Draft:
     aniso: np.ndarray
     color: np.ndarray
 
-    def __init__(self, sites: Sites, rules: Rules, relaxation: Relaxation, effort: Effort | None):
-        """``sites``: colours in [0, 1]; without an effort fields are only rounded."""
-        self.rules, self.relaxation, self.effort = rules, relaxation, effort
+    def __init__(self, sites: Sites, rules: Rules, relaxation: Relaxation | None):
+        """``sites``: colours in [0, 1]; without a relaxation fields are only rounded."""
+        self.rules, self.relaxation = rules, relaxation
         self.numbers: dict[str, np.ndarray] = {}
         count, channels = np.shape(sites.color)
         self.free = np.ones((GEOMETRY + channels, count), bool)
@@ -119,21 +100,18 @@ class Draft:
 
     def _round_colors(self, step: np.ndarray) -> None:
         count, channels = self.color.shape
-        levels = np.zeros((count, channels), np.int64)
-        effort, relaxation = self.effort, self.relaxation
-        parts = 1
-        if effort is not None:
+        levels, relaxation = np.zeros((count, channels), np.int64), self.relaxation
+        if relaxation is not None:
             self._take(relaxation.solve_colors(self.sites()))
-            parts = effort.color_parts
+        parts = 1 if relaxation is None else relaxation.effort.color_parts
         part = np.random.default_rng(0).integers(0, parts, count)
         for i in range(parts):
             own = part == i
             levels[own] = nearest(to_planes(self.color[own]), step[own, None])
             self.color[own] = from_planes(levels[own] * step[own, None]) / LIGHT
             self.free[GEOMETRY:, own] = False
-            if effort is not None and i + 1 < parts:
-                moved = relaxation.on_these_lists(self.sites(), self.free, effort.color_steps)
-                self._take(moved)
+            if relaxation is not None and i + 1 < parts:
+                self._take(relaxation.move_colors(self.sites(), self.free))
         self.numbers |= {f"color{i}": levels[:, i] for i in range(channels)}
 
     def _fix(self, row: int) -> None:
@@ -141,8 +119,8 @@ class Draft:
         self._relax()
 
     def _relax(self) -> None:
-        if (effort := self.effort) is not None:
-            self._take(self.relaxation(self.sites(), self.free, effort.rounds, effort.steps))
+        if self.relaxation is not None:
+            self._take(self.relaxation.move(self.sites(), self.free))
 
     def _take(self, sites: Sites) -> None:
         """What is free of the sites; round sites, and those of a negative a, turned upright."""
