@@ -155,6 +155,8 @@ class SadFile:
 
     def _windows(self, points: np.ndarray) -> dict[Window, np.ndarray]:
         """The windows in which points float[M, 2] lie, or which are nearest, and which they are."""
+        if not len(points):
+            return {}
         height, width = self.canvas.shape
         last = np.array([width - 1, height - 1])
         with np.errstate(invalid="ignore"):
@@ -164,7 +166,7 @@ class SadFile:
         number = tiles[:, 1] * columns + tiles[:, 0]
         found, where = np.unique(number, return_inverse=True)
         if len(found) > SHARE_OF_TILES * columns * -(-height // TILE) or not self._in_groups:
-            return {self.window: np.arange(len(points))} if len(points) else {}
+            return {self.window: np.arange(len(points))}
         order = np.argsort(where, kind="stable")
         split = np.split(order, np.cumsum(np.bincount(where))[:-1])
         tiles_of = zip(found.tolist(), split, strict=True)
