@@ -21,7 +21,7 @@ from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
 from sad_jax.fitting.recipe import FastRecipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
@@ -93,10 +93,11 @@ def fit_batch(
             for state, history in zip(states, histories, strict=True):
                 record(history, Progress(step, expected, seconds, state))
             report(Progress(step, expected, seconds, together))
-        ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
+        pairs = zip(tasks, states, strict=True)
+        ends = [Finished.of(task, *method.finish(task, state)) for task, state in pairs]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)
-    return [make_result(*end, photo, task, clock, h) for end, photo, task, h in rest]
+    return [make_result(end, photo, task, clock, h) for end, photo, task, h in rest]
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -21,7 +21,7 @@ from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import check_mask, make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
@@ -46,7 +46,9 @@ def fit(
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
 ) -> FitResult:
-    """Fits sites to a picture; of all it has seen, those whose decoded picture has the least loss.
+    """Fits sites to a picture, and makes a compact file of them.
+
+    Of all sites that it has seen it takes those whose decoded picture has the least loss.
 
     It computes in float32, also of a picture in float64.
 
@@ -115,6 +117,6 @@ def fit(
         except KeyboardInterrupt:
             interrupted = True
         keeper.save(state, history, clock.seconds)
-        sites, mse = method.finish(task, state)
+        file = Finished.of(task, *method.finish(task, state))
         clock.stop()
-    return make_result(sites, mse, photo, task, clock, history, interrupted)
+    return make_result(file, photo, task, clock, history, interrupted)
