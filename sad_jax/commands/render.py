@@ -90,7 +90,7 @@ def _draw_part(args: argparse.Namespace, source: Path, target: np.ndarray | None
     if target is not None:
         whole = target.shape[:2] == file.canvas.shape
         target = target[y : y + height, x : x + width] if whole else target
-        target = _as_target(target, (height, width, file.channels))
+        target = as_target(target, (height, width, file.channels))
     start = time.perf_counter()
     image = file.render(args.crop)
     return Shown(image, file.num_sites, time.perf_counter() - start, target)
