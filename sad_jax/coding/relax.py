@@ -128,6 +128,7 @@ def _relax(
             curvature=curvature,
             push=partial(push, sites),
             damping=DAMPING,
+            backend=target.backend,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent * free))
         sharpest = jnp.maximum(largest, sites.log_tau)
@@ -135,11 +136,14 @@ def _relax(
         moved = _only_free(free, clamp(moved, lists.canvas), sites)
         ahead = gradient_sums(moved, lists, target)
         good = ahead[0].loss <= errors.loss
-        kept, back = (moved, fresh.worked(), *ahead), (sites, fresh.failed(), errors, sums)
+        kept, back = (
+            (moved, fresh.worked(errors, ahead[0]), *ahead),
+            (sites, fresh.failed(), errors, sums),
+        )
         return jax.tree.map(partial(jnp.where, good), kept, back)
 
     errors, sums, curvature = gradient_and_curvature(sites, lists, target)
-    curvature = _free_part(curvature_in_tangents(sites, size, curvature), free)
+    curvature = _free_part(curvature_in_tangents(sites, size, curvature, target.backend), free)
     along = last.step * free.T
     last = last._replace(step=along, change=push(sites, along.T))
     carry = sites, last, errors, sums
