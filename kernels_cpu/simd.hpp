@@ -99,12 +99,6 @@ inline bool any(Ints mask) {
 #endif
 }
 
-inline float largest(Floats a) {
-  float most = a[0];
-  for (int lane = 1; lane < LANES; ++lane) most = a[lane] > most ? a[lane] : most;
-  return most;
-}
-
 // e^x for x <= 0, to about 1e-7 of the value; below e^-86 that. x = n ln 2 + r, a polynomial of r
 // (Cephes), and n added to the exponent. Adding 1.5 * 2^23 rounds to the nearest whole number.
 inline Floats exponential(Floats x) {

@@ -7,6 +7,10 @@ from . import viz as viz
 from .backend import Backend as Backend
 from .backend import Engine as Engine
 from .backend import engine as engine
+from .coding.encode import encode as encode
+from .coding.encode import save as save
+from .coding.reader import SadFile as SadFile
+from .coding.reader import open as open  # noqa: A004
 from .draw.api import owners as owners
 from .draw.api import query as query
 from .draw.api import render as render
@@ -14,9 +18,12 @@ from .draw.api import resample as resample
 from .fitting.batch import fit_batch as fit_batch
 from .fitting.config import FitConfig as FitConfig
 from .fitting.driver import fit as fit
+from .fitting.many import fit_many as fit_many
 from .fitting.recipe import FastRecipe as FastRecipe
 from .fitting.recipe import PaperRecipe as PaperRecipe
 from .fitting.result import FitResult as FitResult
+from .fitting.workers import LocalWorkers as LocalWorkers
+from .fitting.workers import LostWorker as LostWorker
 from .lists.candidates import Candidates as Candidates
 from .lists.exact import find_candidates as find_candidates
 from .lists.flooding import flood_candidates as flood_candidates
@@ -40,10 +47,8 @@ from .optimize.loop import prune as prune
 from .optimize.state import Progress as Progress
 from .optimize.state import State as State
 from .storage.files import load as load
-from .storage.files import save as save
 from .storage.pictures import read_image as read_image
 from .storage.pictures import write_image as write_image
 from .storage.sad import decode as decode
-from .storage.sad import encode as encode
 
 __version__: str

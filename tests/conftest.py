@@ -42,7 +42,13 @@ from sad_jax.model.tangent import chain_matrix
 from sad_jax.optimize import density, least_squares
 from sad_jax.optimize.least_squares import make_target
 
-SLOW_EXAMPLES = ("driver.py", "batch.py", "loop.py")  # of docstrings, which fit or minimise
+SLOW_EXAMPLES = (
+    "driver.py",
+    "batch.py",
+    "loop.py",
+    "many.py",
+    "workers.py",
+)  # of docstrings, which fit or minimise
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -24,6 +24,7 @@ LAYERS = [  # from the ground up; the packages of one layer know nothing of each
     {"sad_jax.viewer"},
     {"sad_jax.viz", "sad_jax.sharding"},
     {"sad_jax.optimize"},
+    {"sad_jax.coding"},
     {"sad_jax.fitting"},
     {"sad_jax.commands"},
     {"sad_jax.cli"},

@@ -58,10 +58,35 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     )
     budget = command.add_mutually_exclusive_group()
     budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
-    budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
+    budget.add_argument(
+        "--bpp",
+        type=_positive,
+        metavar="B",
+        help="sites by the paper's nominal rate: 128 bits a site, whatever the file takes",
+    )
+    size = command.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="of the file, in dB: how far below the picture's error plain rounding would stay; the "
+        "default loses about 0.3 dB; or lossless, 40 bytes a site",
+    )
+    size.add_argument(
+        "--bytes",
+        type=_count,
+        metavar="B",
+        help="the file has at most so many bytes; sites, unless given, and quality are chosen",
+    )
+    size.add_argument(
+        "--bpp-file", type=_positive, metavar="B", help="the same in bits a pixel of the real file"
+    )
+    size.add_argument(
+        "--psnr", type=_positive, metavar="P", help="the file has at least this PSNR, if it can"
+    )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
-    add("--seconds", type=_positive, metavar="T", help="time budget of the fit")
+    add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
     add("--seed", type=_seed, default=0, metavar="S")
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
@@ -75,6 +100,16 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     )
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    workers = command.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers", type=_count, metavar="N", help="of a folder: so many processes fit at once"
+    )
+    workers.add_argument(
+        "--cluster",
+        type=_path,
+        metavar="ADDRESS",
+        help="of a folder: the workers of a dask scheduler fit, which see the same folders",
+    )
     add(
         "--checkpoint-seconds",
         type=_positive,
@@ -92,6 +127,20 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="WxH", help="pixels")
     size.add_argument("--scale", type=_positive, metavar="X", default=1.0)
+    size.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="X,Y,W,H",
+        help="a part; of a .sad, only what it needs is read",
+    )
+    add(
+        "--level",
+        type=int,
+        choices=range(32),
+        default=0,
+        metavar="L",
+        help="of detail, of a .sad file: every 2^L-th site; from 4 on the file's start is enough",
+    )
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
@@ -160,10 +209,30 @@ def _positive(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < math.inf, "a positive number")
 
 
+def _quality(text: str) -> float | str:
+    if text == "lossless":
+        return text
+    return _number(text, float, lambda value: abs(value) <= 60, "-60 to 60 dB or lossless")
+
+
 def _size(text: str) -> tuple[int, int]:
     """WxH in words to (H, W)."""
     width, _, height = text.lower().partition("x")
     return _count(height), _count(width)
+
+
+def _crop(text: str) -> tuple[int, int, int, int]:
+    numbers = [
+        _number(part, int, lambda value: 0 <= value < 2**31, "X,Y,W,H") for part in _four(text)
+    ]
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _four(text: str) -> list[str]:
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(f"expected X,Y,W,H in pixels, got {text!r}")
+    return parts
 
 
 def _number(text: str, parse: Callable, accept: Callable, expected: str) -> Any:

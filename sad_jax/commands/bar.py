@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -27,24 +26,21 @@ class Bar:
     From the first step on there is something to keep, so this is also where Ctrl-C ends a fit.
     """
 
-    def __init__(self, interrupts: Interrupts, *, film: bool, seconds: float | None):
+    def __init__(self, interrupts: Interrupts, *, film: bool):
         from tqdm import tqdm
 
         self.bar = tqdm(disable=None, unit="step", dynamic_ncols=True)
         self.interrupts = interrupts
         self.film = film
-        self.seconds = seconds or math.inf
         self.frames: list[Image.Image] = []
 
     def __call__(self, now: Progress) -> None:
         from sad_jax.viz import film_frame
 
-        affordable = now.step * self.seconds / max(now.seconds, 1e-9)
-        total = math.ceil(min(now.steps, max(now.step, affordable)))
-        self.bar.total = total
+        self.bar.total = now.steps
         self.bar.set_postfix_str(f"{now.psnr:.2f} dB, {now.num_sites} sites")
         self.bar.update(now.step - self.bar.n)
-        if self.film and now.step * FRAMES >= len(self.frames) * total:
+        if self.film and now.step * FRAMES >= len(self.frames) * now.steps:
             self.frames.append(film_frame(now.state.sites, now.state.lists))
         self.interrupts.hold()
         self.interrupts.check()

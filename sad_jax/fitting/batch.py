@@ -16,11 +16,12 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
 from sad_jax.fitting.recipe import FastRecipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
@@ -74,28 +75,29 @@ def fit_batch(
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     histories = [new_history() for _ in photos]
     with clock.listening():
         keys = jax.random.split(key, len(photos))
         states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
-        step = 0
-        while step < steps and clock.seconds < seconds:
-            done = max(step / steps, clock.seconds / seconds)
+        step, allowed = 0, Allowance(steps, config.seconds or np.inf, clock.seconds)
+        while (done := allowed.share(step, clock.seconds)) < 1:
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
             pace = method.pace(tasks[0], states[0], done)
             together = _advance(method, mesh, stack(states), targets, pace)
             states = unstack(together)
-            step = int(states[0].step)
+            step, seconds = int(states[0].step), clock.seconds
+            expected = allowed.expected_steps(step, seconds)
             for state, history in zip(states, histories, strict=True):
-                record(history, Progress(step, steps, clock.seconds, state))
-            report(Progress(step, steps, clock.seconds, together))
-        ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
+                record(history, Progress(step, expected, seconds, state))
+            report(Progress(step, expected, seconds, together))
+        pairs = zip(tasks, states, strict=True)
+        ends = [Finished.of(task, *method.finish(task, state)) for task, state in pairs]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)
-    return [make_result(*end, photo, task, clock, h) for end, photo, task, h in rest]
+    return [make_result(end, photo, task, clock, h) for end, photo, task, h in rest]
 
 
 @partial(jax.jit, static_argnums=(0, 1))

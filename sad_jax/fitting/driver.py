@@ -14,13 +14,14 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.checkpoint import Checkpoint, identity_of
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import check_mask, make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
@@ -45,7 +46,9 @@ def fit(
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
 ) -> FitResult:
-    """Fits sites to a picture; of all it has seen, those whose decoded picture has the least loss.
+    """Fits sites to a picture, and makes a compact file of them.
+
+    Of all sites that it has seen it takes those whose decoded picture has the least loss.
 
     It computes in float32, also of a picture in float64.
 
@@ -94,24 +97,26 @@ def fit(
     keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     history = new_history()
     interrupted = False
     with clock.listening():
         state = method.start(task, key)
         if resume and (saved := keeper.load(state)) is not None:
             state, history, clock.before = saved
+        begin = 0.0 if int(state.step) else clock.seconds
+        allowed = Allowance(task.steps, config.seconds or np.inf, begin)
         try:
-            while int(state.step) < task.steps and clock.seconds < seconds:
-                done = max(int(state.step) / task.steps, clock.seconds / seconds)
+            while (done := allowed.share(int(state.step), clock.seconds)) < 1:
                 state = method.advance(task, state, done)
-                now = Progress(int(state.step), task.steps, clock.seconds, state)
+                step, seconds = int(state.step), clock.seconds
+                now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
                 record(history, now)
                 report(now)
                 keeper.save_if_due(state, history, clock.seconds)
         except KeyboardInterrupt:
             interrupted = True
         keeper.save(state, history, clock.seconds)
-        sites, mse = method.finish(task, state)
+        file = Finished.of(task, *method.finish(task, state))
         clock.stop()
-    return make_result(sites, mse, photo, task, clock, history, interrupted)
+    return make_result(file, photo, task, clock, history, interrupted)

@@ -17,9 +17,12 @@ class Recipe(abc.ABC):
     Attributes:
       steps: optimiser steps, unless the ``FitConfig`` says otherwise.
       pixels_per_initial_site: so many pixels have one site at the start.
+      any_length: whether what it does next depends only on the share of the run that is over, so
+        that a time budget sets the number of steps.
     """
 
     name: ClassVar[str]
+    any_length: ClassVar[bool] = False
 
     steps: int
     pixels_per_initial_site: int
@@ -92,6 +95,7 @@ class FastRecipe(Recipe):
     """
 
     name: ClassVar[str] = "fast"
+    any_length: ClassVar[bool] = True
 
     steps: int = 500
     pixels_per_initial_site: int = 6

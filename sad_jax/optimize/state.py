@@ -136,7 +136,7 @@ class Progress:
     """Where a fit or a minimisation stands, given to the caller's ``progress`` as it goes on.
 
     Attributes:
-      step, steps: optimiser steps done, and in all.
+      step, steps: optimiser steps done, and in all; with a time budget, as it looks now.
       seconds: since the start, in a fit without compilation.
       state: the state itself; of a batch of fits, all states stacked.
     """

@@ -1,6 +1,7 @@
 """Recipe fast: fits of small smooth pictures."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
+from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
@@ -162,6 +164,21 @@ def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):
     assert result.steps < 40
     assert result.sites.num_sites == 50
     assert not result.interrupted
+
+
+def test_a_time_budget_alone_sets_the_number_of_steps(photo, monkeypatch):
+    """By a clock on which every look takes a second, and a recipe of fewer steps."""
+    looks = itertools.count(1)
+    monkeypatch.setattr(Clock, "seconds", property(lambda clock: float(next(looks))))
+    recipe, canvases = sad.FastRecipe(steps=9), []
+    config = sad.FitConfig(num_sites=50, initial_sites=110, recipe=recipe, seconds=120.0)
+    record = lambda now: canvases.append((now.steps, now.state.lists.canvas.k))  # noqa: E731
+    result = sad.fit(photo, config, key=KEY, progress=record)
+    assert result.steps > 60
+    assert canvases[-1] == (result.steps, 8)
+    assert {k for _, k in canvases} == {4, 8}
+    assert result.history["sites"][-1] == 50
+    assert 100 < result.seconds < 130
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy"])
