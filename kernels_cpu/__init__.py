@@ -2,8 +2,8 @@
 
 To read in this order: ``library.py`` (the compiled library, found and made known to XLA),
 ``calls.py`` (its functions on arrays), then the sources: ``simd.hpp`` (vectors), ``threads.hpp``,
-``pixels.hpp`` (bands, lists, blend), ``passes.hpp``, ``best.hpp`` (the merge), ``search.hpp``,
-``engine.cpp`` (what XLA calls). Nothing of a recipe is in it, and everything works without it: the
+``pixels.hpp`` (bands, lists, blend), ``passes.hpp``, ``blocks.hpp`` (of the curvature),
+``best.hpp`` (the merge), ``search.hpp``, ``engine.cpp`` (what XLA calls). Nothing of a recipe is in it, and everything works without it: the
 plain XLA twin of each pass is its definition, and what runs where the engine is not built.
 """
 
@@ -12,8 +12,10 @@ from __future__ import annotations
 from kernels_cpu.calls import (
     blend_picture,
     change_of_picture,
+    map_curvature,
     merge_lists,
     search_lists,
+    solve_blocks,
     sum_slots,
 )
 from kernels_cpu.library import instructions, why_not_built
@@ -22,8 +24,10 @@ __all__ = [
     "blend_picture",
     "change_of_picture",
     "instructions",
+    "map_curvature",
     "merge_lists",
     "search_lists",
+    "solve_blocks",
     "sum_slots",
     "why_not",
     "why_not_built",

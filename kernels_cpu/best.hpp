@@ -26,18 +26,21 @@ struct Best {
     for (int i = 0; i < k; ++i) score[i] = all(INFINITE), id[i] = all(NONE);
   }
 
-  // Lets sites sink to their places; the last of each list drops.
+  // Puts sites in their places; the last of each list drops. No place waits for another one.
   void offer(Floats new_score, Ints new_id) {
     if (!any(new_score <= score[k - 1])) return;
-    for (int i = 0; i < k; ++i) {
-      const Ints better = (new_score < score[i]) | ((new_score == score[i]) & (new_id < id[i]));
-      const Floats old_score = score[i];
-      const Ints old_id = id[i];
-      score[i] = better ? new_score : old_score;
-      id[i] = better ? new_id : old_id;
-      new_score = better ? old_score : new_score;
-      new_id = better ? old_id : new_id;
+    const auto is_better = [&](int i) {
+      return (score[i] < new_score) | ((score[i] == new_score) & (id[i] < new_id));
+    };
+    Ints stays = is_better(k - 1);
+    for (int i = k - 1; i > 0; --i) {
+      const Ints above_stays = is_better(i - 1);
+      score[i] = stays ? score[i] : above_stays ? new_score : score[i - 1];
+      id[i] = stays ? id[i] : above_stays ? new_id : id[i - 1];
+      stays = above_stays;
     }
+    score[0] = stays ? score[0] : new_score;
+    id[0] = stays ? id[0] : new_id;
   }
 
   // The same for sites that may be there already.

@@ -7,6 +7,7 @@ every instruction set.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,6 +85,36 @@ def merge_lists(rows: jax.Array, ids: jax.Array, place: jax.Array, k: int) -> ja
     return _call("sad_merge", lists, rows, ids, place)
 
 
+def map_curvature(
+    chain: jax.Array, geometry: jax.Array, mixed: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """chain geometry chain' and chain mixed of every site: of [6, 6, N], [6, 6, N], [6, C, N]."""
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (geometry, mixed)]
+    return tuple(_call("sad_map_curvature", shapes, chain, geometry, mixed))
+
+
+def solve_blocks(
+    geometry: jax.Array,
+    mixed: jax.Array,
+    color: jax.Array,
+    added: jax.Array,
+    right: jax.Array,
+    *,
+    least_pivot: float,
+) -> jax.Array:
+    """(curvature + diag added)^-1 right of every site, [6 + C, N].
+
+    Args:
+      geometry, mixed, color: the curvature, [6, 6, N], [6, C, N] and [N].
+      added: [6 + C, N].
+      right: [6 + C, N].
+      least_pivot: of a system that is scaled to a diagonal of one.
+    """
+    shape = jax.ShapeDtypeStruct(right.shape, right.dtype)
+    arrays = geometry, mixed, color, added, right
+    return _call("sad_solve", shape, *arrays, least_pivot=np.float32(least_pivot))
+
+
 def _two(inputs: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
     """All passes are given two pictures; where the second one is missing, it is never read."""
     return (*inputs, jnp.zeros(0, inputs[0].dtype))[:2]
@@ -93,7 +124,7 @@ def _setting(cell: int, loss: str, numbers: Sequence[float]) -> dict:
     return {"cell": np.int64(cell), "loss": loss, "numbers": np.asarray(numbers, np.float32)}
 
 
-def _call(name: str, shape: jax.ShapeDtypeStruct, *arrays: jax.Array, **attributes) -> jax.Array:
+def _call(name: str, shape: Any, *arrays: jax.Array, **attributes) -> Any:
     if reason := why_not_built():  # or it is loaded now
         raise NotImplementedError(reason)
     call = jax.ffi.ffi_call(name, shape, vmap_method="broadcast_all")

@@ -1,5 +1,6 @@
 // What XLA calls: the handlers of the engine, each for a batch of any shape.
 #include "best.hpp"
+#include "blocks.hpp"
 #include "passes.hpp"
 #include "search.hpp"
 #include "threads.hpp"
@@ -174,6 +175,42 @@ ffi::Error merge_lists(ffi::ThreadPool pool, FloatArray table, IntArray ids, Flo
   return ffi::Error::Success();
 }
 
+// body(array, first site) for all vectors of sites of a batch.
+template <class Body>
+void for_sites(ffi::ThreadPool& pool, int64_t batch, int64_t sites, const Body& body) {
+  const int64_t parts = (sites + SITES_AT_ONCE - 1) / SITES_AT_ONCE;
+  in_parts(pool, batch * parts, [&](int64_t i) {
+    const int64_t first = i % parts * SITES_AT_ONCE;
+    for (int64_t site = first; site < std::min(first + SITES_AT_ONCE, sites); site += LANES)
+      body(i / parts, site);
+  });
+}
+
+ffi::Error map_curvature(ffi::ThreadPool pool, FloatArray chain, FloatArray geometry,
+                         FloatArray mixed, ffi::ResultBuffer<ffi::F32> new_geometry,
+                         ffi::ResultBuffer<ffi::F32> new_mixed) {
+  const int64_t sites = size(chain, 1), batch = batch_of(chain, 3);
+  for_sites(pool, batch, sites, [&](int64_t b, int64_t site) {
+    const auto read = [&](auto& array) { return Read(entry(array, b, batch), sites, site); };
+    const auto write = [&](auto& array) { return Write(entry(array, b, batch), sites, site); };
+    curvature_in_tangents(read(chain), read(geometry), read(mixed), size(mixed, 2),
+                          write(*new_geometry), write(*new_mixed));
+  });
+  return ffi::Error::Success();
+}
+
+ffi::Error solve(ffi::ThreadPool pool, FloatArray geometry, FloatArray mixed, FloatArray color,
+                 FloatArray added, FloatArray right, ffi::ResultBuffer<ffi::F32> out,
+                 float least_pivot) {
+  const int64_t sites = size(color, 1), batch = batch_of(color, 1);
+  for_sites(pool, batch, sites, [&](int64_t b, int64_t site) {
+    const auto read = [&](auto& array) { return Read(entry(array, b, batch), sites, site); };
+    solve_blocks(read(geometry), read(mixed), read(color), read(added), read(right),
+                 size(mixed, 2), least_pivot, Write(entry(*out, b, batch), sites, site));
+  });
+  return ffi::Error::Success();
+}
+
 }  // namespace
 
 #define SAD_EXPORT extern "C" __attribute__((visibility("default")))
@@ -213,6 +250,16 @@ SAD_HANDLER(sad_statistics, sums<Statistics>, and_pictures());
 SAD_HANDLER(sad_color_product, sums<ColorProduct>, and_pictures());
 SAD_HANDLER(sad_color_right_side, sums<ColorRightSide>, and_pictures());
 SAD_HANDLER(sad_change, change, and_pictures());
+SAD_HANDLER(sad_map_curvature, map_curvature,
+            table().Arg<FloatArray>().Arg<FloatArray>().Ret<FloatArray>().Ret<FloatArray>());
+SAD_HANDLER(sad_solve, solve,
+            table()
+                .Arg<FloatArray>()
+                .Arg<FloatArray>()
+                .Arg<FloatArray>()
+                .Arg<FloatArray>()
+                .Ret<FloatArray>()
+                .Attr<float>("least_pivot"));
 SAD_HANDLER(sad_blend, blend, table_and_lists().Ret<FloatArray>().Attr<int64_t>("cell"));
 SAD_HANDLER(sad_search, search, table().Ret<IntArray>().Attr<int64_t>("cell"));
 SAD_HANDLER(sad_merge, merge_lists, table_and_lists().Arg<FloatArray>().Ret<IntArray>());

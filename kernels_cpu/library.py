@@ -19,9 +19,11 @@ FUNCTIONS = (
     "sad_color_right_side",
     "sad_curvature",
     "sad_gradient",
+    "sad_map_curvature",
     "sad_merge",
     "sad_pull_back",
     "sad_search",
+    "sad_solve",
     "sad_statistics",
 )
 LEVELS = (4, 3, 2)  # of x86-64

@@ -340,8 +340,8 @@ inline void add_bands(const std::vector<Band>& bands, int64_t sites, int entries
         if (const float* sums = band.sums_of(site + lane))
           for (int i = 0; i < chunks; ++i) total[i * LANES + lane] += load(sums + i * LANES);
     for (int i = 0; i < chunks; ++i) transpose(&total[i * LANES]);
-    for (int i = 0; i < entries; ++i)
-      std::memcpy(out + i * sites + site, &total[i], some * sizeof(float));
+    for (int64_t i = 0; i < entries; ++i)
+      store(out + i * sites + site, total[i], some);
   }
 }
 

@@ -63,7 +63,7 @@ inline void make_rows(const float* table, int64_t sites, int entries, int64_t fi
     for (int chunk = 0; chunk < entries; chunk += LANES) {
       Floats values[LANES] = {};
       for (int i = 0; i < std::min(LANES, entries - chunk); ++i)
-        std::memcpy(&values[i], table + (chunk + i) * sites + site, some * sizeof(float));
+        values[i] = load(table + (chunk + i) * sites + site, some);
       transpose(values);
       for (int lane = 0; lane < some; ++lane)
         store(rows + (site + lane) * padded(entries) + chunk, values[lane]);

@@ -14,20 +14,31 @@ constexpr int TILE = 8;         // cells a side
 constexpr int GROUPS = 64;      // at least MOST_SITES; see `limit_of`
 constexpr float SLACK = 1e-5f;  // relative room for rounding, as in bounds.py
 
-// Sites in their order, field by field.
-struct Sites {
-  std::vector<float> field[GEOMETRY];
-  std::vector<int32_t> id;
+// Sites in their order, field by field, with room for one vector more.
+class Sites {
+ public:
+  Sites() = default;
+  explicit Sites(int count)
+      : count(count), stride_(padded(count) + LANES), fields_(GEOMETRY * stride_), ids_(count) {}
+
+  // Those of other sites that are numbered so.
+  Sites(const Sites& others, const std::vector<int>& chosen) : Sites(chosen.size()) {
+    for (int f = 0; f < GEOMETRY; ++f)
+      for (int i = 0; i < count; ++i) field(f)[i] = others.field(f)[chosen[i]];
+    for (int i = 0; i < count; ++i) ids_[i] = others.ids_[chosen[i]];
+  }
+
+  float* field(int f) { return &fields_[f * stride_]; }
+  const float* field(int f) const { return &fields_[f * stride_]; }
+  int32_t& id(int i) { return ids_[i]; }
+  int32_t id(int i) const { return ids_[i]; }
+
   int count = 0;
 
-  void make_room(int most) {
-    for (auto& values : field) values.resize(most + LANES);
-    id.resize(most + LANES);
-  }
-  void append(const Sites& other, int at) {
-    for (int f = 0; f < GEOMETRY; ++f) field[f][count] = other.field[f][at];
-    id[count++] = other.id[at];
-  }
+ private:
+  int64_t stride_ = 0;
+  std::vector<float> fields_;
+  std::vector<int32_t> ids_;
 };
 
 // Cells from (left, top) on, and the sites that may stand in their lists.
@@ -48,12 +59,10 @@ struct Search {
   float center() const { return (cell - 1) / 2; }
 
   Box whole() const {
-    Box box{0, 0, columns, rows, {}, INFINITE, {}};
-    box.sites.make_room(count);
-    box.sites.count = count;
+    Box box{0, 0, columns, rows, Sites(count), INFINITE, {}};
     for (int f = 0; f < GEOMETRY; ++f)
-      std::memcpy(box.sites.field[f].data(), table + f * count, count * sizeof(float));
-    for (int64_t i = 0; i < count; ++i) box.sites.id[i] = i;
+      std::memcpy(box.sites.field(f), table + f * count, count * sizeof(float));
+    for (int64_t i = 0; i < count; ++i) box.sites.id(i) = i;
     return box;
   }
 
@@ -90,7 +99,7 @@ struct Search {
   // Of the scores of the sites from `at` on in a box: middle and half extents in pixels.
   static Bounds bounds(const Sites& sites, int at, float x, float y, float half_x, float half_y) {
     Floats f[GEOMETRY];
-    for (int i = 0; i < GEOMETRY; ++i) f[i] = load(&sites.field[i][at]);
+    for (int i = 0; i < GEOMETRY; ++i) f[i] = load(sites.field(i) + at);
     const auto squared = [&](Floats dx, Floats dy) {
       const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
       return p * p + q * q;
@@ -131,17 +140,18 @@ struct Search {
     std::nth_element(groups, groups + k - 1, groups + GROUPS);
     box.limit = std::min(box.limit, groups[k - 1]);
 
-    std::vector<int> wanted;
-    for (int at = 0; at < from.count; at += LANES)
-      if (any(load(&least[at]) <= box.limit))
-        for (int i = at; i < std::min(at + LANES, from.count); ++i)
-          if (least[i] <= box.limit) wanted.push_back(i);
-    box.sites.make_room(wanted.size());
+    std::vector<int> wanted(from.count);
+    int count = 0;
+    for (int i = 0; i < from.count; ++i) {  // without a branch
+      wanted[count] = i;
+      count += least[i] <= box.limit;
+    }
+    wanted.resize(count);
     if (is_tile(box)) {
       std::sort(wanted.begin(), wanted.end(), [&](int a, int b) { return least[a] < least[b]; });
       for (int i : wanted) box.least.push_back(least[i]);
     }
-    for (int i : wanted) box.sites.append(from, i);
+    box.sites = Sites(from, wanted);
   }
 
   int64_t place(const Box& box, int x, int y) const {
@@ -158,9 +168,10 @@ struct Search {
     const Floats px = (count_up() + float(box.left + x)) * cell + center();
     const Floats py = all((box.top + y) * cell + center());
     Best best(k);
-    for (int at = 0; at < box.sites.count && box.least[at] <= largest(best.score[k - 1]); ++at) {
-      const auto f = [&](int i) { return all(box.sites.field[i][at]); };
-      best.offer(score_at(f, px - f(0), py - f(1)), all(box.sites.id[at]));
+    for (int at = 0; at < box.sites.count; ++at) {
+      if (!any(all(box.least[at]) <= best.score[k - 1])) break;
+      const auto f = [&](int i) { return all(box.sites.field(i)[at]); };
+      best.offer(score_at(f, px - f(0), py - f(1)), all(box.sites.id(at)));
     }
     for (int lane = 0; lane < std::min(LANES, box.width - x); ++lane)
       for (int i = 0; i < k; ++i) lists[place(box, x + lane, y) * k + i] = best.id[i][lane];

@@ -46,6 +46,18 @@ void store(Number* to, Vector value) {
   std::memcpy(to, &value, sizeof value);
 }
 
+// The same of the first `count` lanes; a copy of fixed length is much faster.
+inline Floats load(const float* from, int count) {
+  if (count == LANES) return load(from);
+  Floats value{};
+  std::memcpy(&value, from, count * sizeof(float));
+  return value;
+}
+inline void store(float* to, Floats value, int count) {
+  if (count == LANES) return store(to, value);
+  std::memcpy(to, &value, count * sizeof(float));
+}
+
 // 0, 1, 2, ...
 inline Floats count_up() {
   Floats value;
@@ -85,12 +97,6 @@ inline bool any(Ints mask) {
   for (int lane = 0; lane < LANES; ++lane) found |= mask[lane];
   return found;
 #endif
-}
-
-inline float largest(Floats a) {
-  float most = a[0];
-  for (int lane = 1; lane < LANES; ++lane) most = a[lane] > most ? a[lane] : most;
-  return most;
 }
 
 // e^x for x <= 0, to about 1e-7 of the value; below e^-86 that. x = n ln 2 + r, a polynomial of r

@@ -18,9 +18,12 @@ from .draw.api import resample as resample
 from .fitting.batch import fit_batch as fit_batch
 from .fitting.config import FitConfig as FitConfig
 from .fitting.driver import fit as fit
+from .fitting.many import fit_many as fit_many
 from .fitting.recipe import FastRecipe as FastRecipe
 from .fitting.recipe import PaperRecipe as PaperRecipe
 from .fitting.result import FitResult as FitResult
+from .fitting.workers import LocalWorkers as LocalWorkers
+from .fitting.workers import LostWorker as LostWorker
 from .lists.candidates import Candidates as Candidates
 from .lists.exact import find_candidates as find_candidates
 from .lists.flooding import flood_candidates as flood_candidates

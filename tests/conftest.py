@@ -38,11 +38,17 @@ from sad_jax.backend import Backend
 from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.model import score as formula
 from sad_jax.model.sites import Sites
-from sad_jax.model.tangent import chain
+from sad_jax.model.tangent import chain_matrix
 from sad_jax.optimize import density, least_squares
 from sad_jax.optimize.least_squares import make_target
 
-SLOW_EXAMPLES = ("driver.py", "batch.py", "loop.py")  # of docstrings, which fit or minimise
+SLOW_EXAMPLES = (
+    "driver.py",
+    "batch.py",
+    "loop.py",
+    "many.py",
+    "workers.py",
+)  # of docstrings, which fit or minimise
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -287,8 +293,7 @@ class Problem:
 
     @cached_property
     def chain(self) -> np.ndarray:
-        rows = lambda sites: formula.site_rows(sites, self.grid.size)  # noqa: E731
-        return np.asarray(jax.jit(lambda s: chain(rows(s), self.grid.size))(self.sites))
+        return np.asarray(jax.jit(chain_matrix, static_argnums=1)(self.sites, self.grid.size))
 
     @cached_property
     def phi_jacobian(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from sad_jax.commands.files import run_convert, run_info
 from sad_jax.commands.fit import run_fit
 from sad_jax.commands.render import run_render
 from sad_jax.commands.report import version
+from sad_jax.commands.view import run_view
 from sad_jax.model.room import MAX_PIXELS
 
 FILE = ".sad, .txt or .json"
@@ -34,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     _describe_fit(add("fit", run_fit, "turn a photograph into a file of sites and its pictures"))
     _describe_render(add("render", run_render, "draw a file of sites, at its own or another size"))
+    _describe_view(add("view", run_view, "write a page that shows a file of sites in a browser"))
     info = add("info", run_info, "say what a file of sites holds, or what runs on this machine")
     info.add_argument(
         "file", type=_path, metavar="FILE", nargs="?", help=f"{FILE}; without one: the machine"
@@ -84,16 +86,30 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
-    add("--seconds", type=_positive, metavar="T", help="time budget of the fit")
+    add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
     add("--seed", type=_seed, default=0, metavar="S")
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
     add("--implementation", metavar="NAME", help="of the renderer: xla, cpu, pallas")
     add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
     add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")
-    add("--video", action="store_true", help="also write a film of the fit")
+    add(
+        "--video",
+        action="store_true",
+        help="also write a film of the fit: MP4 with sad-jax[video], else GIF",
+    )
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    workers = command.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers", type=_count, metavar="N", help="of a folder: so many processes fit at once"
+    )
+    workers.add_argument(
+        "--cluster",
+        type=_path,
+        metavar="ADDRESS",
+        help="of a folder: the workers of a dask scheduler fit, which see the same folders",
+    )
     add(
         "--checkpoint-seconds",
         type=_positive,
@@ -131,6 +147,14 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
     _limit(command)
     _describe_json(command)
+
+
+def _describe_view(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", type=_path, metavar="FILE", help=FILE)
+    add("--out", type=_path, metavar="HTML", help="default: FILE_view.html beside FILE")
+    add("--target", type=_path, metavar="PHOTO", help="to compare with, and for the error")
+    _limit(command)
 
 
 def _describe_json(command: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sad_jax.commands.interrupts import Interrupts
@@ -15,31 +15,33 @@ if TYPE_CHECKING:
 FRAMES = 120  # of a film, at most
 
 
+def film_ending() -> str:
+    """``.mp4`` where ``sad-jax[video]`` is installed, else ``.gif``."""
+    return ".mp4" if find_spec("imageio_ffmpeg") else ".gif"
+
+
 class Bar:
     """What a fit reports its progress to: a bar, on a terminal only, and frames if wanted.
 
     From the first step on there is something to keep, so this is also where Ctrl-C ends a fit.
     """
 
-    def __init__(self, interrupts: Interrupts, *, film: bool, seconds: float | None):
+    def __init__(self, interrupts: Interrupts, *, film: bool):
         from tqdm import tqdm
 
         self.bar = tqdm(disable=None, unit="step", dynamic_ncols=True)
         self.interrupts = interrupts
         self.film = film
-        self.seconds = seconds or math.inf
         self.frames: list[Image.Image] = []
 
     def __call__(self, now: Progress) -> None:
         from sad_jax.viz import film_frame
 
-        affordable = now.step * self.seconds / max(now.seconds, 1e-9)
-        total = math.ceil(min(now.steps, max(now.step, affordable)))
-        self.bar.total = total
+        self.bar.total = now.steps
         self.bar.set_postfix_str(f"{now.psnr:.2f} dB, {now.num_sites} sites")
         self.bar.update(now.step - self.bar.n)
-        if self.film and now.step * FRAMES >= len(self.frames) * total:
-            self.frames.append(film_frame(now.image()))
+        if self.film and now.step * FRAMES >= len(self.frames) * now.steps:
+            self.frames.append(film_frame(now.state.sites, now.state.lists))
         self.interrupts.hold()
         self.interrupts.check()
 

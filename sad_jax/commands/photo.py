@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sad_jax.commands import tell
-from sad_jax.commands.bar import Bar
+from sad_jax.commands.bar import Bar, film_ending
 from sad_jax.commands.render import draw
 from sad_jax.commands.report import STDOUT, Figures, decibels, finite, quality, rates, versions
 from sad_jax.commands.runtime import output_path, start_jax
@@ -40,7 +40,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     jax = start_jax()
     from sad_jax.fitting.driver import fit
 
-    with Bar(args.interrupts, film=args.video, seconds=args.seconds) as bar:
+    with Bar(args.interrupts, film=args.video) as bar:
         result = fit(
             photo,
             config,
@@ -91,7 +91,7 @@ def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
 def written_paths(args: argparse.Namespace, source: str | Path) -> list[Path]:
     """Every file that a fit of a photograph may write; of one of a folder, its figures, too."""
     endings = [*OUTPUTS, ".ckpt"]
-    endings += [".gif"] * args.video + [".json"] * Path(args.photo).is_dir()
+    endings += [film_ending()] * args.video + [".json"] * Path(args.photo).is_dir()
     return [output_of(args, source, ending) for ending in endings]
 
 
@@ -122,7 +122,7 @@ def _write_results(
     write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
     write_image(f"{stem}_error.png", viz.error_map(values.to_unit(image), values.to_unit(photo)))
     if frames:
-        viz.write_film(f"{stem}.gif", frames)
+        viz.write_film(f"{stem}{film_ending()}", frames)
     return quality(image, photo) | rates(file, sites.num_sites, canvas)
 
 

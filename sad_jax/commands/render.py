@@ -75,7 +75,7 @@ def _draw_whole(args: argparse.Namespace, source: Path, target: np.ndarray | Non
     shape = _new_shape(args, canvas)
     drawn = replace(canvas, shape=shape) if args.keep_radius else canvas
     check_room(drawn, sites.channels, shape)
-    target = None if target is None else _as_target(target, (*shape, sites.channels))
+    target = None if target is None else as_target(target, (*shape, sites.channels))
     start = time.perf_counter()
     image = _draw_file(args, sites, canvas, shape)
     return Shown(image, sites.num_sites, time.perf_counter() - start, target)
@@ -90,20 +90,21 @@ def _draw_part(args: argparse.Namespace, source: Path, target: np.ndarray | None
     if target is not None:
         whole = target.shape[:2] == file.canvas.shape
         target = target[y : y + height, x : x + width] if whole else target
-        target = _as_target(target, (height, width, file.channels))
+        target = as_target(target, (height, width, file.channels))
     start = time.perf_counter()
     image = file.render(args.crop)
     return Shown(image, file.num_sites, time.perf_counter() - start, target)
 
 
-def draw(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> np.ndarray:
+def draw(sites: Sites, lists: Candidates | Canvas, shape: tuple[int, int]) -> np.ndarray:
     """A picture, float32[H, W, C] in the range of its colours; sampled anew at another size."""
     import numpy as np
 
     from sad_jax.draw.api import render, resample
+    from sad_jax.model.canvas import Canvas
     from sad_jax.model.value_range import ValueRange
 
-    own = shape == lists.canvas.shape
+    own = shape == (lists if isinstance(lists, Canvas) else lists.canvas).shape
     image = render(sites, lists) if own else resample(sites, lists, shape)
     return np.clip(np.asarray(image), *ValueRange.of(sites.color))
 
@@ -114,7 +115,6 @@ def _draw_file(
     """The picture of a file at ``shape``, drawn as the arguments want it."""
     import jax
 
-    from sad_jax.lists.exact import find_candidates
     from sad_jax.lists.flooding import flood_candidates
     from sad_jax.model.canvas import Canvas
     from sad_jax.model.sites import resize
@@ -123,10 +123,8 @@ def _draw_file(
         sites = resize(sites, canvas, shape, scale_radius=False)
         canvas = Canvas(shape, k=canvas.k, cell=canvas.cell)
     if args.lists == "exact":
-        lists = find_candidates(sites, canvas)
-    else:
-        lists = flood_candidates(sites, canvas, key=jax.random.key(0))
-    return draw(sites, lists, shape)
+        return draw(sites, canvas, shape)
+    return draw(sites, flood_candidates(sites, canvas, key=jax.random.key(0)), shape)
 
 
 def _new_shape(args: argparse.Namespace, canvas: Canvas) -> tuple[int, int]:
@@ -139,7 +137,7 @@ def _new_shape(args: argparse.Namespace, canvas: Canvas) -> tuple[int, int]:
     return height, width
 
 
-def _as_target(photo: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def as_target(photo: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """A photograph to compare with a picture of ``shape``; an alpha that hides nothing goes."""
     if photo.shape[2] == shape[2] + 1 and photo[..., -1].min() == 1.0:
         photo = photo[..., :-1]

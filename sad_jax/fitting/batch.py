@@ -7,7 +7,6 @@ picture alone. Over several devices every device takes its share of the pictures
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -17,12 +16,14 @@ from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
 from sad_jax.fitting.recipe import FastRecipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
+from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.state import Progress, State
@@ -37,7 +38,7 @@ def fit_batch(
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)
     *,
     key: Key[Array, ""],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
 ) -> list[FitResult]:
     """Fits sites to every picture of a batch, all at once, by the recipe "fast".
 
@@ -49,7 +50,7 @@ def fit_batch(
       config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
       key: a JAX random key.
       progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
-        ``num_sites`` are arrays [B].
+        ``num_sites`` are arrays [B]. True shows a bar.
 
     Returns:
       B FitResults; ``seconds`` are those of the whole batch.
@@ -70,29 +71,28 @@ def fit_batch(
     recipe = config.constants
     if not isinstance(recipe, FastRecipe):
         raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
-    method = FastFit(recipe)
+    method, report = FastFit(recipe), reporter(progress, in_decibels)
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     histories = [new_history() for _ in photos]
     with clock.listening():
         keys = jax.random.split(key, len(photos))
         states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
-        step = 0
-        while step < steps and clock.seconds < seconds:
-            done = max(step / steps, clock.seconds / seconds)
+        step, allowed = 0, Allowance(steps, config.seconds or np.inf, clock.seconds)
+        while (done := allowed.share(step, clock.seconds)) < 1:
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
             pace = method.pace(tasks[0], states[0], done)
             together = _advance(method, mesh, stack(states), targets, pace)
             states = unstack(together)
-            step = int(states[0].step)
+            step, seconds = int(states[0].step), clock.seconds
+            expected = allowed.expected_steps(step, seconds)
             for state, history in zip(states, histories, strict=True):
-                record(history, Progress(step, steps, clock.seconds, state))
-            if progress is not None:
-                progress(Progress(step, steps, clock.seconds, together))
+                record(history, Progress(step, expected, seconds, state))
+            report(Progress(step, expected, seconds, together))
         pairs = zip(tasks, states, strict=True)
         ends = [Finished.of(task, *method.finish(task, state)) for task, state in pairs]
         clock.stop()

@@ -27,6 +27,7 @@ import numpy as np
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.result import new_history
 from sad_jax.lists.candidates import Candidates
+from sad_jax.model.canvas import MOST_SITES, Canvas
 from sad_jax.optimize.state import State
 from sad_jax.storage.atomic import check_place, read_bytes, write_bytes
 from sad_jax.version import __version__
@@ -106,7 +107,8 @@ def load_checkpoint(
     Args:
       path: of the file.
       identity: of the fit that is to go on.
-      like: a state of the same fit at its start: free slots may have been given up since.
+      like: a state of the same fit at its start: free slots may have been given up since, and
+        lists become longer.
 
     Returns:
       The state, the history and the seconds so far.
@@ -212,7 +214,9 @@ def _restore(tree: Any, like: State) -> State:
     if ids.min() < -1 or ids.max() >= slots or least < 0:
         raise ValueError("expected a checkpoint of ids and counts in range, got others")
     state = jax.tree.map(jnp.asarray, flax.serialization.from_state_dict(plain, tree))
-    state = state.replace(lists=state.lists.replace(num_sites=slots))
+    canvas, k = like.lists.canvas, ids.shape[-1]
+    canvas = canvas if min(canvas.k, slots) == k else Canvas.of(canvas, k=k)
+    state = state.replace(lists=state.lists.replace(num_sites=slots, canvas=canvas))
     if like.key is None:
         return state
     implementation = jax.random.key_impl(like.key)
@@ -243,7 +247,7 @@ def _shapes(
 ) -> set[tuple[int, ...]]:
     """The shapes that an array may have, given the one at the start and the number of slots."""
     if path == "/lists/ids":
-        return {start, (*start[:2], min(lists.canvas.k, slots))}
+        return {(*start[:2], min(k, slots)) for k in range(lists.canvas.k, MOST_SITES + 1)}
     rows = path != "/key" and start[:1] == (lists.num_sites,)
     return {(slots, *start[1:]) if rows else start}
 

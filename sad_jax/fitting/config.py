@@ -30,8 +30,10 @@ class FitConfig:
         ``file_bytes``.
       recipe: "fast" (Gauss-Newton) or "paper" (the published Adam recipe); or a ``FastRecipe`` or
         ``PaperRecipe`` with constants of your own.
-      steps: optimiser steps; None takes the recipe's own number.
-      seconds: a time budget without compilation; the fit ends after so many seconds or ``steps``.
+      steps: optimiser steps; None takes the recipe's own number, or with ``seconds`` and recipe
+        "fast" as many as there is time for.
+      seconds: a time budget, in which compilation does not count. Recipe "fast" goes through its
+        whole schedule in that time, at whatever pace; "paper" ends early.
       initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
       k: sites in a list, 1 to 32.
       cell: pixels a side of a cell that shares a list: 1, 2 or 4.
@@ -109,6 +111,12 @@ class FitConfig:
     def constants(self) -> Recipe:
         """The recipe with its constants, also where it is given by its name."""
         return self.recipe if isinstance(self.recipe, Recipe) else RECIPES[self.recipe]()
+
+    @property
+    def most_steps(self) -> int:
+        """Optimiser steps, at most."""
+        usual = self.constants
+        return self.steps or (MOST if self.seconds and usual.any_length else usual.steps)
 
     def canvas(self, shape: tuple[int, int]) -> Canvas:
         """The canvas of a picture of (H, W) pixels."""

@@ -14,6 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
+from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.checkpoint import Checkpoint, identity_of
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
@@ -22,6 +23,7 @@ from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import check_mask, make_task
+from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import check_image
 from sad_jax.transferring import transferring
@@ -39,7 +41,7 @@ def fit(
     *,
     key: Key[Array, ""],
     mask: Shaped[ArrayLike, "H W"] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
@@ -60,7 +62,8 @@ def fit(
       config: the budget and the recipe.
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
-      progress: called every few steps, with the state of the picture scaled to [0, 1].
+      progress: called every few steps with a ``Progress``, whose state is of the picture scaled to
+        [0, 1]; True shows a bar.
       checkpoint: a file for the state, written now and then, on Ctrl-C and at the end. It stays, so
         that a result which could not be stored is not lost; remove it when the result is stored.
       checkpoint_seconds: so long, at least, from one write to the next.
@@ -86,6 +89,7 @@ def fit(
       >>> result.sites.num_sites, result.psnr > 20
       (12, True)
     """
+    report = reporter(progress, in_decibels)
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
     if resume and checkpoint is None:
@@ -93,21 +97,22 @@ def fit(
     keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
     task, recipe = make_task(photo, weight, config), config.constants
     method = FITS[type(recipe)](recipe)
-    clock, seconds = Clock(), config.seconds or np.inf
+    clock = Clock()
     history = new_history()
     interrupted = False
     with clock.listening():
         state = method.start(task, key)
         if resume and (saved := keeper.load(state)) is not None:
             state, history, clock.before = saved
+        begin = 0.0 if int(state.step) else clock.seconds
+        allowed = Allowance(task.steps, config.seconds or np.inf, begin)
         try:
-            while int(state.step) < task.steps and clock.seconds < seconds:
-                done = max(int(state.step) / task.steps, clock.seconds / seconds)
+            while (done := allowed.share(int(state.step), clock.seconds)) < 1:
                 state = method.advance(task, state, done)
-                now = Progress(int(state.step), task.steps, clock.seconds, state)
+                step, seconds = int(state.step), clock.seconds
+                now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
                 record(history, now)
-                if progress is not None:
-                    progress(now)
+                report(now)
                 keeper.save_if_due(state, history, clock.seconds)
         except KeyboardInterrupt:
             interrupted = True

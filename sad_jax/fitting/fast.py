@@ -5,6 +5,7 @@ first part of the run: where sites are left over is where they are needed. Meanw
 and then some of the cheapest sites are taken out and as many of the worst split, where that pays.
 Every step is a damped Gauss-Newton step (``gauss_newton.py``); the damping falls geometrically. The
 lists are the exact ones, found anew every few steps, so that the fit sees what a decoder will see.
+Shorter lists do for the first part of the run: they are cheaper.
 
 Borders between sites start soft and may sharpen as the run goes on (graduated non-convexity, Blake
 and Zisserman 1987). A site with sharp borders sees no error beyond them: if sites sharpen early,
@@ -28,6 +29,7 @@ from sad_jax.fitting.recipe import FastRecipe
 from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
+from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites
 from sad_jax.optimize.colors import solve_colors
@@ -43,7 +45,8 @@ class Pace(NamedTuple):
     """How a fit goes on until the next search.
 
     ``steps``: int32[], on the same lists; ``damping``; ``sharpest``: largest tau / S; ``enough``:
-    bool[], whether there are no more slots than the budget, so that the sites may be the best.
+    bool[], whether there are no more slots than the budget and the lists are a decoder's, so that the
+    sites may be the best.
     """
 
     steps: jax.Array
@@ -70,7 +73,7 @@ class FastFit:
         sites = init_sites(task.image, task.initial, key=key)
         return State(
             sites=sites,
-            lists=exact_lists(task, sites),
+            lists=exact_lists(task, sites, self.canvas(task, 0)),
             optimizer=self.optimizer.init(sites),
             step=jnp.int32(0),
             rows=find_rows(self.optimizer, sites),
@@ -79,14 +82,18 @@ class FastFit:
 
     def advance(self, task: Task, state: State, progress: float) -> State:
         """Density control and new lists where it is time, then the steps up to the next search."""
-        step = int(state.step)
-        if step:
+        if int(state.step):
             state = self.control(task, state, progress)
             state = refresh(state, implementation=task.backend)
         return self.run(state, task.target, self.pace(task, state, progress))
 
+    def canvas(self, task: Task, progress: float) -> Canvas:
+        """The picture's canvas, or one of shorter lists."""
+        canvas, early = task.canvas, progress < self.recipe.early_k_end
+        return Canvas.of(canvas, k=min(self.recipe.early_k, canvas.k)) if early else canvas
+
     def control(self, task: Task, state: State, progress: float) -> State:
-        """Prunes and splits as many sites as it is time for; the lists are left as they were."""
+        """Prunes and splits as many sites as it is time for; ``refresh`` must follow."""
         prunes, moves = self._changes(task, progress, int(state.step), state.num_sites)
         if prunes or moves:
             state = change_sites(
@@ -97,9 +104,12 @@ class FastFit:
                 moves=moves,
                 worth=self.recipe.worth,
             )
-        if state.num_sites <= task.budget < state.sites.num_sites:
-            state = keep_slots(state, task.budget)  # once: two shapes in all
+        canvas = self.canvas(task, progress)
+        if canvas == task.canvas and state.num_sites <= task.budget < state.sites.num_sites:
+            state = keep_slots(state, task.budget)  # once, with the longer lists: two shapes in all
             state = state.replace(best=Best.none_yet(state.sites))
+        if state.lists.canvas != canvas:
+            state = state.replace(lists=unknown_lists(canvas, state.sites))
         return state
 
     def pace(self, task: Task, state: State, progress: float) -> Pace:
@@ -107,13 +117,14 @@ class FastFit:
         recipe = self.recipe
         every = recipe.lists_every if progress < recipe.late else recipe.lists_every_late
         damping = recipe.damping_start * (recipe.damping_end / recipe.damping_start) ** progress
+        whole = self.canvas(task, progress) == task.canvas
         softest = min(recipe.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
         sharpest = softest * (SHARPEST / softest) ** min(progress / recipe.soft_end, 1)
         return Pace(
             steps=jnp.int32(min(every, task.steps - int(state.step))),
             damping=jnp.float32(damping),
             sharpest=jnp.float32(sharpest),
-            enough=jnp.asarray(state.sites.num_sites <= task.budget),
+            enough=jnp.asarray(state.sites.num_sites <= task.budget and whole),
         )
 
     def run(self, state: State, target: Target, pace: Pace) -> State:
@@ -161,7 +172,11 @@ class FastFit:
         return max(alive - goal, 0), moves
 
 
-def exact_lists(task: Task, sites: Sites) -> Candidates:
-    """The lists that a decoder finds, by the program that later searches run, too."""
-    near = unknown_lists(task.canvas, sites)
-    return find_candidates(sites, task.canvas, implementation=task.backend, near=near)
+def exact_lists(task: Task, sites: Sites, canvas: Canvas | None = None) -> Candidates:
+    """The lists that a decoder finds, by the program that later searches run, too.
+
+    ``canvas`` may be another one than the picture's.
+    """
+    canvas = task.canvas if canvas is None else canvas
+    near = unknown_lists(canvas, sites)
+    return find_candidates(sites, canvas, implementation=task.backend, near=near)

@@ -17,9 +17,12 @@ class Recipe(abc.ABC):
     Attributes:
       steps: optimiser steps, unless the ``FitConfig`` says otherwise.
       pixels_per_initial_site: so many pixels have one site at the start.
+      any_length: whether what it does next depends only on the share of the run that is over, so
+        that a time budget sets the number of steps.
     """
 
     name: ClassVar[str]
+    any_length: ClassVar[bool] = False
 
     steps: int
     pixels_per_initial_site: int
@@ -27,7 +30,8 @@ class Recipe(abc.ABC):
     def __post_init__(self):
         """Raises a ValueError for constants with which a fit would not go on."""
         for name, value in vars(self).items():
-            counts = name == "steps" or name.endswith(("_every", "_late")) or "initial" in name
+            counts = name in ("steps", "early_k") or name.endswith(("_every", "_late"))
+            counts |= "initial" in name
             if counts and not value >= 1:
                 raise ValueError(f"expected {name} of at least 1, got {value}")
             share = name.endswith(("_end", "_share")) and name != "damping_end"
@@ -73,6 +77,8 @@ class FastRecipe(Recipe):
       lists_every_late: ... and near the end of the run.
       late: share of the run from which ``lists_every_late`` applies.
       curvature_every: steps on one curvature; new lists bring a new one, too.
+      early_k: sites in a list at first, if that is fewer than the picture's; up to ``early_k_end``.
+      early_k_end: share from which lists are as long as the picture's.
       softest: largest tau / S at the start, times the mean distance of the budget's sites.
       soft_end: share up to which the largest tau / S rises, evenly in ratio, to ``SHARPEST``.
       color_iterations: of conjugate gradients, for the colours at the end; 0 leaves them.
@@ -89,8 +95,9 @@ class FastRecipe(Recipe):
     """
 
     name: ClassVar[str] = "fast"
+    any_length: ClassVar[bool] = True
 
-    steps: int = 250
+    steps: int = 500
     pixels_per_initial_site: int = 6
     overshoot: int = 8
     thinning_end: float = 0.3
@@ -100,10 +107,12 @@ class FastRecipe(Recipe):
     worth: float = 3.0
     damping_start: float = 1.0
     damping_end: float = 0.1
-    lists_every: int = 5
+    lists_every: int = 3
     lists_every_late: int = 1
     late: float = 0.95
-    curvature_every: int = 5
+    curvature_every: int = 3
+    early_k: int = 4
+    early_k_end: float = 0.5
     softest: float = 2.0
     soft_end: float = 0.65
     color_iterations: int = 20

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from sad_jax import html
 from sad_jax.coding.encode import Job
@@ -23,6 +26,11 @@ from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import as_rgb
 from sad_jax.storage.sad import decode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sad_jax.viewer.page import Page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +84,36 @@ class FitResult:
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
         ]
+        rows.append(("look inside", "result.explore(), result.plot()"))
         picture = as_rgb(render(self.sites, canvas))
         return html.beside(html.thumbnail(picture), html.table(rows))
+
+    def explore(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Page:
+        """The page of ``sad_jax.viz.explore``, on which to look around in the diagram.
+
+        Args:
+          photo: the fitted one, to compare with and for the error.
+        """
+        from sad_jax import viz
+
+        return viz.explore(self.sites, self.canvas, photo)
+
+    def plot(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Figure:
+        """The usual figure, by matplotlib: the picture, its owners and temperatures, the error if
+        the photograph is given, and the PSNR over the steps.
+
+        Args:
+          photo: the fitted one.
+
+        Raises:
+          ImportError: without matplotlib.
+        """
+        from sad_jax.fitting.figure import plot_result
+
+        values = self.value_range
+        shown = self.sites.replace(color=values.to_unit(self.sites.color))
+        photo = None if photo is None else values.to_unit(photo)
+        return plot_result(shown, self.canvas, self.psnr, self.history, photo)
 
 
 @dataclasses.dataclass(frozen=True)

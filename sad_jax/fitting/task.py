@@ -31,7 +31,7 @@ class Task:
       canvas: the picture's canvas.
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.
-      steps: optimiser steps in all.
+      steps: optimiser steps in all, at most.
       aim: what the file should be.
     """
 
@@ -66,7 +66,7 @@ def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) ->
         canvas=canvas,
         budget=budget,
         initial=max(config.initial_sites or usual, budget),
-        steps=config.steps or config.constants.steps,
+        steps=config.most_steps,
         aim=config.aim(canvas.shape),
     )
 

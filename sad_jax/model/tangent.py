@@ -42,7 +42,7 @@ class TrustRegion:
 TRUST_REGION = TrustRegion()
 
 
-def chain(rows: Rows, size: int) -> jax.Array:
+def chain(rows: Rows, size: int) -> dict[tuple[int, int], jax.Array]:
     """d logit/d g = chain phi: the map from phi to (x, y, log_tau, radius, theta, a).
 
     Args:
@@ -50,31 +50,44 @@ def chain(rows: Rows, size: int) -> jax.Array:
       size: S in pixels.
 
     Returns:
-      float[6, 6, N]: parameter, entry of phi, site.
+      What is not zero of the 6 x 6 matrix of each site: by parameter and entry of phi, float[N].
     """
-    zero = jnp.zeros_like(rows.tau)
     tau, h = rows.tau, rows.h
-    matrix = [
-        [tau * rows.fx, -tau * h * rows.fy, zero, zero, zero, zero],
-        [tau * rows.fy, tau * h * rows.fx, zero, zero, zero, zero],
-        [zero, zero, zero, zero, -tau, tau * rows.radius],
-        [zero, zero, zero, zero, zero, tau / size],
-        [zero, zero, -tau * (1 / h - h), zero, zero, zero],
-        [zero, zero, zero, -0.5 * tau, zero, zero],
-    ]
-    return jnp.stack([jnp.stack(row) for row in matrix])
+    return {
+        (0, 0): tau * rows.fx,
+        (0, 1): -tau * h * rows.fy,
+        (1, 0): tau * rows.fy,
+        (1, 1): tau * h * rows.fx,
+        (2, 4): -tau,
+        (2, 5): tau * rows.radius,
+        (3, 5): tau / size,
+        (4, 2): -tau * (1 / h - h),
+        (5, 3): -0.5 * tau,
+    }
 
 
 def to_tangent(sites: Sites, size: int, sums: jax.Array) -> jax.Array:
     """Maps a gradient [6 + C, N] from (phi, colour) to a tangent."""
-    geometry = jnp.sum(chain(site_rows(sites, size), size) * sums[:PHI], axis=1)
-    return jnp.concatenate([geometry, sums[PHI:]])
+    geometry = [jnp.zeros_like(sums[0])] * GEOMETRY
+    for (parameter, entry), factor in chain(site_rows(sites, size), size).items():
+        geometry[parameter] += factor * sums[entry]
+    return jnp.concatenate([jnp.stack(geometry), sums[PHI:]])
 
 
 def from_tangent(sites: Sites, size: int, tangent: jax.Array) -> jax.Array:
     """Maps a step from a tangent to (phi, colour): the transpose of ``to_tangent``."""
-    phi = jnp.sum(chain(site_rows(sites, size), size) * tangent[:GEOMETRY, None], axis=0)
-    return jnp.concatenate([phi, tangent[GEOMETRY:]])
+    phi = [jnp.zeros_like(tangent[0])] * PHI
+    for (parameter, entry), factor in chain(site_rows(sites, size), size).items():
+        phi[entry] += factor * tangent[parameter]
+    return jnp.concatenate([jnp.stack(phi), tangent[GEOMETRY:]])
+
+
+def chain_matrix(sites: Sites, size: int) -> jax.Array:
+    """``chain`` of all sites with its zeros, float[6, 6, N]."""
+    known = chain(site_rows(sites, size), size)
+    zero = jnp.zeros_like(sites.radius)
+    every = [known.get((i, j), zero) for i in range(GEOMETRY) for j in range(PHI)]
+    return jnp.stack(every).reshape(GEOMETRY, PHI, -1)
 
 
 @broadcasting

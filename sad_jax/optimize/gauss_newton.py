@@ -31,8 +31,10 @@ as a drawing by hand-written derivatives has no ``jvp``. D and the blocks are th
 plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g.
 
 The model is quadratic, the picture is not: where a few pixels decide, a step can make the loss
-larger. Such a step is taken back (``steps.run_gauss_newton``), and the damping is multiplied by
-``FAILED`` for the steps to come, then by ``WORKED`` after each that works, until it is what it was.
+larger. Such a step is taken back (``steps.run_gauss_newton``), and the damping of all sites is
+multiplied by ``FAILED`` for the steps to come. Where a step works as a whole, a site whose own part
+of the loss has grown all the same is damped more from then on, by ``WORSE``; the others less, by
+``BETTER``, until their damping is what it was.
 
 All steps are capped, a field by a trust region, and no border may become so sharp that sums over
 its pixels lose their digits.
@@ -49,14 +51,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.lists.candidates import Candidates
-from sad_jax.model.score import site_rows
 from sad_jax.model.sites import Sites
-from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain
-from sad_jax.optimize.least_squares import Curvature, gradient_and_curvature, make_target
+from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain_matrix
+from sad_jax.optimize.least_squares import Curvature, Errors, gradient_and_curvature, make_target
 from sad_jax.optimize.linear import (
+    PIVOT,
     TINY,
     cholesky_solve,
     conjugate_gradients,
@@ -65,7 +68,13 @@ from sad_jax.optimize.linear import (
 from sad_jax.varying import alongside
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
-FAILED, WORKED, MOST_CAUTIOUS = 8.0, 0.5, 1e4  # factors of the damping, and their largest product
+FAILED, MOST_CAUTIOUS = 8.0, 1e4  # factor of the damping after a step that failed, and the largest
+WORSE, BETTER, CAUTIOUS = (
+    4.0,
+    0.8,
+    100.0,
+)  # of a site whose part of the loss grew or did not; largest
+RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and the mean of all sites
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
 
@@ -74,8 +83,8 @@ class LastStep(NamedTuple):
 
     ``step``: [N, 6 + C], zero for a site that has just changed. ``change``: the linear change of
     the picture by it, times the root of the weights, [blocks, cell * cell, C, lanes]; None where
-    the lists have changed since, so that it must be found anew. ``caution``: float[], at least 1,
-    by which the damping is multiplied, since steps have failed.
+    the lists have changed since, so that it must be found anew. ``caution``: [N, 1], at least 1, by
+    which the damping of a site is multiplied, since steps have failed there.
     """
 
     step: jax.Array
@@ -87,9 +96,13 @@ class LastStep(NamedTuple):
         step, change = jax.tree.map(jnp.zeros_like, (self.step, self.change))
         return LastStep(step, change, jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS))
 
-    def worked(self) -> LastStep:
-        """As it is, with longer steps if they were shortened."""
-        return self._replace(caution=jnp.maximum(self.caution * WORKED, 1))
+    def worked(self, before: Errors, after: Errors) -> LastStep:
+        """Shorter steps for sites whose part of the loss has grown, longer ones for others."""
+        mean = after.loss / len(self.caution)
+        worse = after.of_sites > (1 + RISE) * before.of_sites + RISE_OF_MEAN * mean
+        more = jnp.maximum(self.caution, jnp.minimum(self.caution * WORSE, CAUTIOUS))
+        less = jnp.maximum(self.caution * BETTER, 1)
+        return self._replace(caution=jnp.where(worse[:, None], more, less))
 
 
 @functools.cache
@@ -108,28 +121,46 @@ def scale_by_plane(
       same object, so that a jitted step to which it is a static argument is compiled once. ``init``
       takes the sites;
       ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (a tangent -> the
-      change of the picture by it, times the root of the weights) and ``damping``.
+      change of the picture by it, times the root of the weights), ``damping`` and ``backend``.
     """
     solve = solve_blocks if blocks else solve_diagonal
 
     def init(sites: Sites) -> LastStep:
-        step = jnp.zeros((sites.num_sites, GEOMETRY + sites.channels), sites.color.dtype)
-        return LastStep(step, None, jnp.ones((), step.dtype))
+        n, dtype = sites.num_sites, sites.color.dtype
+        step = jnp.zeros((n, GEOMETRY + sites.channels), dtype)
+        return LastStep(step, None, jnp.ones((n, 1), dtype))
 
-    def update(gradient, last, params=None, *, curvature: Curvature, push, damping, **unused):
-        diagonal = damping * last.caution * curvature.diagonal + FLOOR
-        fresh = trust_region.capped(-solve(curvature, diagonal, gradient))
-        before = push(last.step.T) if last.change is None else last.change
-        plane = jnp.stack([fresh, last.step.T])
-        changes = jnp.stack([push(fresh), before])
-        matrix = _gram(changes) + _gram(jnp.sqrt(diagonal) * plane)
-        slope = _product("apn,pn->a", plane, gradient)
+    def update(
+        gradient,
+        last,
+        params=None,
+        *,
+        curvature: Curvature,
+        push,
+        damping,
+        backend: Backend = XLA,
+        **unused,
+    ):
+        diagonal = damping * last.caution.T * curvature.diagonal + FLOOR
+        old, before = last.step.T, last.change
+        before = push(old) if before is None else before
+        fresh = trust_region.capped(-solve(curvature, diagonal, gradient, backend))
+        change = push(fresh)
+
+        def inner(a, b, change_a, change_b):
+            return jnp.vdot(change_a, change_b) + jnp.vdot(diagonal * a, b)
+
+        both = inner(fresh, old, change, before)
+        matrix = (
+            (inner(fresh, fresh, change, change), both),
+            (both, inner(old, old, before, before)),
+        )
+        slope = jnp.vdot(fresh, gradient), jnp.vdot(old, gradient)
         first, second = minimize_in_plane(matrix, slope)
-        step = trust_region.capped(first * plane[0] + second * plane[1])
+        step = trust_region.capped(first * fresh + second * old)
         if not use_last_step:
             return step, last
-        change = first * changes[0] + second * changes[1]
-        return step, last._replace(step=step.T, change=change)
+        return step, last._replace(step=step.T, change=first * change + second * before)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -225,23 +256,42 @@ def gauss_newton(
 
 
 @broadcasting
-def curvature_in_tangents(sites: Sites, size: int, curvature: Curvature) -> Curvature:
+def curvature_in_tangents(
+    sites: Sites, size: int, curvature: Curvature, backend: Backend = XLA
+) -> Curvature:
     """Maps the blocks from (phi, colour) to tangents.
 
     Written as sums over small axes: XLA's batched products are 20 times slower at it on a CPU.
     """
-    matrix = chain(site_rows(sites, size), size)
-    half = jnp.sum(matrix[:, :, None] * curvature.geometry, axis=1)
-    return Curvature(
-        geometry=jnp.sum(half[:, None] * matrix, axis=2),
-        mixed=jnp.sum(matrix[:, :, None] * curvature.mixed, axis=1),
-        color=curvature.color,
+
+    def plain(matrix, geometry, mixed):
+        half = jnp.sum(matrix[:, :, None] * geometry, axis=1)
+        full = jnp.sum(half[:, None] * matrix, axis=2)
+        return full, jnp.sum(matrix[:, :, None] * mixed, axis=1)
+
+    geometry, mixed = backend.run(
+        *(chain_matrix(sites, size), curvature.geometry, curvature.mixed),
+        xla=plain,
+        pallas=lambda kernels, launch, *operands: plain(*operands),
+        cpu=lambda engine, *operands: engine.map_curvature(*operands),
     )
+    return Curvature(geometry, mixed, curvature.color)
 
 
 @broadcasting
-def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
+def solve_blocks(
+    curvature: Curvature, added: jax.Array, right: jax.Array, backend: Backend = XLA
+) -> jax.Array:
     """(curvature + diag added)^-1 right, by eliminating the colours; all [6 + C, N]."""
+    return backend.run(
+        *(curvature, added, right),
+        xla=_solve_blocks,
+        pallas=lambda kernels, launch, *operands: _solve_blocks(*operands),
+        cpu=lambda engine, blocks, *rest: engine.solve_blocks(*blocks, *rest, least_pivot=PIVOT),
+    )
+
+
+def _solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
     scale = jax.lax.rsqrt(curvature.diagonal[:GEOMETRY] + added[:GEOMETRY])  # to a unit diagonal
     color_diagonal = curvature.color + added[GEOMETRY:]
     mixed = curvature.mixed * scale[:, None]
@@ -256,18 +306,15 @@ def solve_blocks(curvature: Curvature, added: jax.Array, right: jax.Array) -> ja
 
 
 @broadcasting
-def solve_diagonal(curvature: Curvature, added: jax.Array, right: jax.Array) -> jax.Array:
+def solve_diagonal(
+    curvature: Curvature, added: jax.Array, right: jax.Array, backend: Backend = XLA
+) -> jax.Array:
     """(diag curvature + diag added)^-1 right; all [6 + C, N]."""
     return right / (curvature.diagonal + added)
 
 
 def _squared(vector: jax.Array) -> jax.Array:
     return jnp.vdot(vector, vector)
-
-
-def _gram(vectors: jax.Array) -> jax.Array:
-    """The products of M vectors [M, ...] with each other, float[M, M]."""
-    return jnp.stack([jnp.stack([jnp.vdot(a, b) for b in vectors]) for a in vectors])
 
 
 def _product(subscripts: str, *arrays: jax.Array) -> jax.Array:

@@ -48,13 +48,15 @@ ROBUST: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho itself, where it 
 
 
 class Errors(NamedTuple):
-    """How far a picture is from its target, each float[], averaged over the weighted values.
+    """How far a picture is from its target, averaged over the weighted values.
 
-    ``mse``: v |e|^2; ``loss``: v rho(|e|^2), which is the same for least squares.
+    ``mse``: float[], v |e|^2; ``loss``: float[], v rho(|e|^2), which is the same for least squares;
+    ``of_sites``: float[N], the part of the loss that each site has by its weights.
     """
 
     mse: jax.Array
     loss: jax.Array
+    of_sites: jax.Array
 
 
 class Target(flax.struct.PyTreeNode):
@@ -155,7 +157,7 @@ def _measures(loss: str) -> int:
 def _errors(shares: jax.Array, target: Target) -> Errors:
     """The errors from the shares of all sites, [measures, N]."""
     means = [jnp.sum(share) / target.values for share in shares]
-    return Errors(means[0], means[-1])
+    return Errors(means[0], means[-1], shares[-1] / target.values)
 
 
 def errors(pixel: Pixel, image) -> list[jax.Array]:
@@ -191,15 +193,15 @@ def gradient_and_curvature(
       The errors, the gradient [6 + C, N] and the curvature, both in (phi, colour).
     """
     channels, (rows, columns) = sites.channels, np.triu_indices(formula.PHI)
+    place = np.zeros((formula.PHI, formula.PHI), int)  # of each entry in the upper triangle
+    place[rows, columns] = place[columns, rows] = np.arange(len(rows))
     measures = _measures(target.loss)
     ends = np.cumsum([formula.PHI + channels, measures, len(rows), formula.PHI * channels, 1])
     slots = partial(_curvature_slots, loss=target.loss)
     sums = compare("curvature", sites, lists, target, int(ends[-1]), slots)
     gradients, shares, upper, mixed, (color,) = jnp.split(sums, ends[:-1])
-    geometry = jnp.zeros((formula.PHI, formula.PHI, sites.num_sites), sums.dtype)
-    geometry = geometry.at[rows, columns].set(upper).at[columns, rows].set(upper)
     mixed = mixed.reshape(formula.PHI, channels, -1)
-    return _errors(shares, target), gradients, Curvature(geometry, mixed, color)
+    return _errors(shares, target), gradients, Curvature(upper[place], mixed, color)
 
 
 def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:

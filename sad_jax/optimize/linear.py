@@ -38,7 +38,10 @@ def conjugate_gradients(
     return jax.lax.fori_loop(0, iterations, step, state)[0]
 
 
-def minimize_in_plane(matrix: jax.Array, slope: jax.Array) -> jax.Array:
+Pair = tuple[jax.Array, jax.Array] | jax.Array
+
+
+def minimize_in_plane(matrix: tuple[Pair, Pair] | jax.Array, slope: Pair) -> Pair:
     """The minimum of slope'x + 1/2 x' matrix x over x in R^2, for a matrix that may be singular.
 
     Where the second vector adds nothing to the first (or is zero), its part is zero.
@@ -48,7 +51,7 @@ def minimize_in_plane(matrix: jax.Array, slope: jax.Array) -> jax.Array:
     rest = bb - ab * ab / aa  # what is left of b in the metric of the matrix, without a's part
     part = slope[1] - ab / aa * slope[0]
     second = jnp.where(rest > PARALLEL * bb, -part / jnp.maximum(rest, TINY), 0)
-    return jnp.stack([-(slope[0] + ab * second) / aa, second])
+    return -(slope[0] + ab * second) / aa, second
 
 
 def cholesky_solve(matrix: jax.Array, added: jax.Array, right: jax.Array) -> jax.Array:

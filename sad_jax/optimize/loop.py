@@ -38,6 +38,7 @@ from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, check_sites, clamp, pad, unparked
 from sad_jax.optimize import density
 from sad_jax.optimize.adam import adam
+from sad_jax.optimize.bar import Report, in_loss, reporter
 from sad_jax.optimize.edits import edit, refresh
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.optimize.remember import Remembered
@@ -273,7 +274,7 @@ def minimize(
     color_range: tuple[float, float] | None = None,
     refresh_every: int = 5,
     draw: Draw = render,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
 ) -> State:
     """Minimises a loss of the picture over sites and params: the usual loop of these functions.
 
@@ -302,7 +303,7 @@ def minimize(
         whose steps are long.
       draw: that of ``make_step``. If it shows something else than ``sad.render`` does, no site is
         split or moved, so that ``num_sites`` must be that of the start.
-      progress: called with a ``Progress`` after every step.
+      progress: called with a ``Progress`` after every step; True shows a bar.
 
     Returns:
       The last State, with exact lists; ``state.params`` are the params.
@@ -324,6 +325,7 @@ def minimize(
     """
     check_sites(sites)
     _check_on_host("minimize", sites, params, data)
+    report = reporter(progress, in_loss)
     first, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
     if goal < first:
         raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
@@ -365,8 +367,7 @@ def minimize(
                 stacklevel=2,
             )
             return refresh(best)
-        if progress is not None:
-            progress(Progress(i + 1, steps, time.monotonic() - begin, state))
+        report(Progress(i + 1, steps, time.monotonic() - begin, state))
     return refresh(state)
 
 

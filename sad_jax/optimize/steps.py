@@ -128,23 +128,25 @@ def run_gauss_newton(
             curvature=curvature,
             push=partial(push, sites),
             damping=damping,
+            backend=target.backend,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = clamp(moved, lists.canvas)
-        tested = (i + 1 < steps) | (steps == 1) | (last.caution > 1)
+        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
         too_sharp = jnp.any(sites.log_tau > largest)  # to soften them may raise the loss
         good = too_sharp | (ahead[0].loss <= errors.loss)
-        kept = moved, jax.tree.map(partial(jnp.where, tested), fresh.worked(), fresh), *ahead
+        worked = fresh.worked(errors, ahead[0])
+        kept = moved, jax.tree.map(partial(jnp.where, tested), worked, fresh), *ahead
         back = sites, fresh.failed(), errors, sums
-        return *jax.tree.map(partial(jnp.where, good), kept, back), errors.mse
+        return *jax.lax.cond(good, lambda: kept, lambda: back), errors.mse
 
     errors, sums, curvature = gradient_and_curvature(start, lists, target)
     best = None if state.best is None else state.best.or_else(start, errors.loss, exact)
-    curvature = curvature_in_tangents(start, size, curvature)
+    curvature = curvature_in_tangents(start, size, curvature, target.backend)
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
     carry = start, last, errors, sums, errors.mse
     sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)

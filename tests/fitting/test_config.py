@@ -109,7 +109,8 @@ def test_every_constant_of_a_recipe_is_documented_with_its_name(recipe):
     [
         (lambda: sad.FastRecipe(lists_every=0), "expected lists_every of at least 1, got 0"),
         (lambda: sad.FastRecipe(curvature_every=0), "expected curvature_every of at least 1"),
-        (lambda: sad.FastRecipe(moves_every=12), "moves_every to be a multiple of lists_every, 5"),
+        (lambda: sad.FastRecipe(early_k=0), "expected early_k of at least 1, got 0"),
+        (lambda: sad.FastRecipe(moves_every=10), "moves_every to be a multiple of lists_every, 3"),
         (lambda: sad.FastRecipe(soft_end=0.0), "expected soft_end above 0 and at most 1, got 0"),
         (lambda: sad.FastRecipe(steps=0), "expected steps of at least 1, got 0"),
         (lambda: sad.PaperRecipe(split_share=2.0), "expected split_share above 0 and at most 1"),

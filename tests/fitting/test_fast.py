@@ -1,6 +1,7 @@
 """Recipe fast: fits of small smooth pictures."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
+from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
@@ -82,11 +84,18 @@ def test_one_bright_pixel_is_kept():
 
 def test_sites_are_thinned_in_stages_to_the_budget(first):
     sites = first[0].history["sites"]
-    assert first[0].history["step"] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert first[0].history["step"] == [*range(3, 40, 3), 40]
     assert sites[0] == 110
     assert (np.diff(sites) <= 0).all()
-    assert sites[1] > sites[2] > 50
-    assert sites[3:] == [50] * 5
+    assert sites[1] > sites[2] > sites[3] > 50
+    assert sites[4:] == [50] * 10
+
+
+def test_lists_are_shorter_in_the_first_half(photo):
+    lists = []
+    record = lambda now: lists.append((now.state.lists.canvas.k, now.state.sites.num_sites))  # noqa: E731
+    sad.fit(photo, CONFIG, key=KEY, progress=record)
+    assert lists == [(4, 110)] * 7 + [(8, 50)] * 7
 
 
 def test_borders_start_soft_and_sharpen(first, photo):
@@ -94,7 +103,8 @@ def test_borders_start_soft_and_sharpen(first, photo):
     record = lambda now: sharpest.append(np.exp(now.state.sites.log_tau.max()) / 32)  # noqa: E731
     assert sad.fit(photo, CONFIG, key=KEY, progress=record).data == first[0].data
     softest = 2 / np.sqrt(24 * 32 / 50)
-    allowed = softest * (20 / softest) ** np.minimum(np.arange(0, 1, 1 / 8) / 0.65, 1)
+    done = np.asarray([0, *first[0].history["step"][:-1]]) / 40
+    allowed = softest * (20 / softest) ** np.minimum(done / 0.65, 1)
     assert (sharpest <= allowed * 1.001).all()
     assert sharpest[0] == pytest.approx(softest, rel=1e-3)
     assert sharpest[-1] > 1.5 * softest
@@ -102,7 +112,7 @@ def test_borders_start_soft_and_sharpen(first, photo):
 
 def test_steps_are_traced_once_for_each_kind(first):
     compiled = first[1]
-    assert compiled["jit(run_gauss_newton)"] == 2  # before and after the budget is reached
+    assert compiled["jit(run_gauss_newton)"] == 2  # with shorter and with whole lists
     assert compiled["jit(_sums)"] == 2
     assert compiled["jit(solve_colors)"] == 1
 
@@ -130,7 +140,7 @@ def test_pixels_outside_of_the_mask_do_not_matter(photo):
     assert psnr(picture[3:20, 4:28], photo[3:20, 4:28]) > 25
 
 
-@pytest.mark.parametrize("stop", [5, 25, 35])
+@pytest.mark.parametrize("stop", [6, 15, 36])
 def test_an_interrupted_fit_goes_on_to_the_very_same_bytes(first, photo, tmp_path, stop):
     def press(progress) -> None:
         if progress.step >= stop:
@@ -155,6 +165,21 @@ def test_a_time_budget_ends_the_fit_early_within_the_budget_of_sites(photo):
     assert result.steps < 40
     assert result.sites.num_sites == 50
     assert not result.interrupted
+
+
+def test_a_time_budget_alone_sets_the_number_of_steps(photo, monkeypatch):
+    """By a clock on which every look takes a second, and a recipe of fewer steps."""
+    looks = itertools.count(1)
+    monkeypatch.setattr(Clock, "seconds", property(lambda clock: float(next(looks))))
+    recipe, canvases = sad.FastRecipe(steps=9), []
+    config = sad.FitConfig(num_sites=50, initial_sites=110, recipe=recipe, seconds=120.0)
+    record = lambda now: canvases.append((now.steps, now.state.lists.canvas.k))  # noqa: E731
+    result = sad.fit(photo, config, key=KEY, progress=record)
+    assert result.steps > 60
+    assert canvases[-1] == (result.steps, 8)
+    assert {k for _, k in canvases} == {4, 8}
+    assert result.history["sites"][-1] == 50
+    assert 100 < result.seconds < 130
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy"])

@@ -13,7 +13,7 @@ from sad_jax.model import tangent
 from sad_jax.model.sites import PARKED_RADIUS, clamp
 from sad_jax.optimize import gauss_newton as gn
 from sad_jax.optimize import linear
-from sad_jax.optimize.least_squares import Curvature, make_target
+from sad_jax.optimize.least_squares import Curvature, Errors, make_target
 from sad_jax.optimize.state import Best
 from sad_jax.optimize.steps import run_gauss_newton
 
@@ -152,7 +152,7 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     drawing, right = rng.normal(size=(20, 8)), 1e-2 * rng.normal(size=8)
     matrix, diagonal = drawing.T @ drawing + gn.FLOOR * np.eye(8), np.sum(drawing**2, 0)
     blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), jnp.asarray(diagonal))
-    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20), jnp.ones(()))
+    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20), jnp.ones((8, 1)))
     for _ in range(5):
         gradient = jnp.zeros((7, 8)).at[6].set(matrix @ x - right)
         push = lambda tangent: drawing @ tangent[6]  # noqa: E731
@@ -237,13 +237,28 @@ def test_a_step_that_raises_the_loss_is_taken_back_and_shortens_the_next(smooth)
     for a, b in zip(jax.tree.leaves(failed.sites), jax.tree.leaves(sites), strict=True):
         np.testing.assert_array_equal(a, b)
     assert not failed.optimizer.step.any()
-    assert failed.optimizer.caution == gn.FAILED
+    assert (failed.optimizer.caution == gn.FAILED).all()
     once = run(failed, target, 1, jnp.float32(0.1))
-    assert once.optimizer.caution == gn.FAILED * gn.WORKED
+    assert set(np.asarray(once.optimizer.caution).flat) <= {
+        np.float32(gn.FAILED * gn.BETTER),
+        np.float32(gn.FAILED * gn.WORSE),
+    }
     plain = run(make_state(sites, lists), target, 1, jnp.float32(0.1 * gn.FAILED))
     for a, b in zip(jax.tree.leaves(once.sites), jax.tree.leaves(plain.sites), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert run(once, target, 5, jnp.float32(0.1)).optimizer.caution == 1
+    assert np.median(run(once, target, 5, jnp.float32(0.1)).optimizer.caution) < gn.FAILED / 2
+
+
+def test_a_site_whose_part_of_the_loss_grows_is_damped_more():
+    """Where it grows by more than a tenth and 0.3 of the mean; the others are damped less."""
+    before = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.0, 1.0, 1.0, 7.0, 0.0]))
+    after = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.6, 1.8, 1.0, 5.6, 0.0]))
+    last = gn.LastStep(jnp.zeros((5, 9)), None, jnp.asarray([1, 1, 5, 1, 1000.0])[:, None])
+    found = last.worked(before, after)  # the mean is 2
+    np.testing.assert_allclose(found.caution.T, [[1, 4, 4, 1, 800]])
+    dear = last._replace(caution=jnp.asarray([50, 50, 500, 50, 2.0])[:, None])
+    worse = after._replace(of_sites=after.of_sites + 100)
+    np.testing.assert_allclose(dear.worked(before, worse).caution.T, [[100, 100, 500, 100, 8]])
 
 
 def test_the_best_sites_are_those_of_least_loss_that_count(smooth):

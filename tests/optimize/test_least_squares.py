@@ -36,7 +36,7 @@ def test_gradient_equals_autodiff_in_float64(
     loss, expected = jax.jit(jax.value_and_grad(problem.loss))(problem.sites)
     assert_same(found, expected, 1e-9)
     pixels = problem.weight.size
-    close(errors, np.full(2, loss * pixels / (problem.weight.sum() * channels)))
+    close(errors[:2], np.full(2, loss * pixels / (problem.weight.sum() * channels)))
 
 
 @pytest.mark.usefixtures("x64")
@@ -44,7 +44,7 @@ def test_sums_are_the_gradient_but_for_the_chain_and_twice_the_scale(make_proble
     problem = make_problem(*CASES[1])
     errors, full = gradient(*problem.arguments)
     again, sums = jax.jit(ls.gradient_sums)(*problem.arguments)
-    close(again, errors)
+    jax.tree.map(close, again, errors)
     close(sums, problem.right_side(problem.phi_jacobian))
     scaled = np.asarray(sums) * 2 / problem.weight.size
     x, y = problem.sites.direction.T  # of unit length
@@ -76,7 +76,11 @@ def test_curvature_equals_the_dense_one(make_problem):
 
     errors, sums, curvature, products = run(*problem.arguments)
     blocks = problem.blocks(jacobian)
-    close(errors, np.full(2, np.average(problem.error**2, weights=problem.values)))
+    close(errors[:2], np.full(2, np.average(problem.error**2, weights=problem.values)))
+    color = problem.jacobian[:, 6]  # how the first channel follows that of each site: its weights
+    shares = color.reshape(-1, problem.channels, color.shape[-1])[:, 0].T
+    squared = (problem.error**2 * problem.values).reshape(-1, problem.channels).sum(1)
+    close(errors.of_sites, shares @ squared / problem.values.sum())
     close(sums, problem.right_side(jacobian))
     close(curvature.geometry, blocks[:PHI, :PHI])
     close(curvature.mixed, blocks[:PHI, PHI:])
