@@ -61,7 +61,14 @@ def test_a_state_is_shown_with_its_picture_and_without_free_slots(make_sites):
 
 def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
     sites = make_sites(12)
-    figures = {"psnr": 31.4159, "ssim": 0.9, "steps": 7, "seconds": 1.5, "data": bytes(240)}
+    figures = {
+        "psnr": 31.4159,
+        "float_psnr": 31.7,
+        "ssim": 0.9,
+        "steps": 7,
+        "seconds": 1.5,
+        "data": bytes(240),
+    }
     result = SimpleNamespace(sites=sites, canvas=sad.Canvas((12, 16), k=3), **figures)
     text = sad.FitResult._repr_html_(result)
     shown = Checker(text).text
