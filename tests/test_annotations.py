@@ -75,7 +75,6 @@ def test_pictures_have_the_shapes_that_are_annotated(shape, n, channels, cell):
     checked(viz.error_map)(image, image)
     checked(viz.displayed)(image)
     checked(viz.viridis)(image)
-    checked(viz.film_frame)(image)
 
 
 @pytest.mark.parametrize(

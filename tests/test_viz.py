@@ -85,7 +85,8 @@ def test_displayed(channels):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((12, 16), (48, 12)), ((960, 2), (3, 480)), ((1, 1), (3, 1))]
+    ("shape", "size"),
+    [((12, 16), (48, 12)), pytest.param((960, 2), (3, 480), marks=pytest.mark.slow)],
 )
 def test_film_frames_hold_three_small_pictures(make_sites, shape, size):
     sites = make_sites(9)

@@ -83,8 +83,8 @@ class FitResult:
             ("PSNR", f"{self.psnr:.2f} dB, {self.float_psnr:.2f} before rounding"),
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
+            ("look inside", "result.explore(), result.plot()"),
         ]
-        rows.append(("look inside", "result.explore(), result.plot()"))
         picture = as_rgb(render(self.sites, canvas))
         return html.beside(html.thumbnail(picture), html.table(rows))
 

@@ -43,6 +43,7 @@ def embed(sites: Sites, canvas: Canvas) -> Embedded:
     about = {
         "width": canvas.width,
         "height": canvas.height,
+        "size": canvas.size,
         "k": min(canvas.k, sites.num_sites),
         "sites": sites.num_sites,
         "side": tiles.side,

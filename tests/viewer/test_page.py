@@ -21,7 +21,7 @@ OPTIONS = (
     "--use-gl=angle",  # WebGL without a GPU
     "--use-angle=swiftshader",
     "--enable-unsafe-swiftshader",
-    "--window-size=900,700",
+    "--window-size=600,500",
     "--virtual-time-budget=60000",
     "--dump-dom",
 )

@@ -32,7 +32,7 @@ function readDiagram(about, text) {
 
 // Twelve numbers a site, as the shader reads them: (x, y, f), (h, tau, r / S, log tau), colour.
 function rowsOf(about, [x, y, logTau, radius, red, green, blue, ux, uy, aniso]) {
-  const size = Math.max(about.width, about.height), rows = new Float32Array(12 * about.sites);
+  const {size} = about, rows = new Float32Array(12 * about.sites);
   for (let i = 0; i < about.sites; i++) {
     const long = Math.exp(aniso[i] / 2) / (Math.hypot(ux[i], uy[i]) || 1) / size;
     rows.set([x[i], y[i], ux[i] * long, uy[i] * long], 12 * i);
