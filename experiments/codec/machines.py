@@ -2,9 +2,10 @@
 
     python -m experiments.codec.machines FILE.sad [FILE.sad ...] [--json FILE]
 
-Every file is decoded and drawn anew in processes of its own: by the usual instructions, with XLA and
-NumPy held to SSE 4.2 and SSE 3, by the engine in C++ and by plain XLA, and in float64. Compared are
-the sites' float32 values bit by bit, and how many 8-bit values of the picture differ, by how much.
+Every file is decoded and drawn anew in processes of its own: by the usual instructions, with XLA
+and NumPy held to SSE 4.2 and SSE 3, by the engine in C++ and by plain XLA, and in float64. Compared
+are the sites' float32 values bit by bit, and how many 8-bit values of the picture differ, and by
+how much.
 """
 
 from __future__ import annotations
