@@ -80,7 +80,8 @@ def fit_batch(
         keys = jax.random.split(key, len(photos))
         states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
-        step, allowed = 0, Allowance(steps, config.seconds or np.inf, clock.seconds)
+        most = tasks[0].aim.fit_share * (config.seconds or np.inf)
+        step, allowed = 0, Allowance(steps, most, clock.seconds)
         while (done := allowed.share(step, clock.seconds)) < 1:
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]

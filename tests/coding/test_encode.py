@@ -74,6 +74,13 @@ def test_sites_for_bytes_rise_with_them():
     assert 1500 < counts[-1] < 2500
 
 
+def test_a_time_budget_is_shared_by_the_fit_and_the_encoding():
+    assert Aim("lossless").fit_share == 1
+    assert (
+        0.5 < Aim(most_bytes=10).fit_share == Aim(least_psnr=30.0).fit_share < Aim().fit_share < 1
+    )
+
+
 def test_a_cell_is_about_half_of_the_distance_of_sites():
     for num_sites in (1, 9, 100, 864):
         side = 2.0 ** cell_bits(sad.Canvas(SHAPE), num_sites) / PIXEL
