@@ -68,7 +68,7 @@ def find_candidates(
         raise ValueError(f"expected near, lists (Candidates) or None, got {describe(near)}")
     if near is None and not isinstance(sites.position, jax.core.Tracer):
         check_room(canvas, sites.channels)
-    k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
+    k = min(canvas.k, sites.num_sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):
         raise ValueError(
@@ -83,7 +83,7 @@ def find_candidates(
 @broadcasting
 def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
     """The lists by culling; or without earlier lists by the kernel or in C++."""
-    grid, k = canvas.grid, min(canvas.k, sites.num_sites)
+    grid, k, sites = canvas.grid, min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
 
     def kernel(kernels, launch, sites, _):
         return search_by_groups(grid, k, kernels.search_lists, launch, sites)
