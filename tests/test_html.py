@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 import sad_jax as sad
+from sad_jax.model.value_range import ValueRange
 
 
 class Checker(HTMLParser):
@@ -38,9 +39,16 @@ def picture_in(text: str) -> np.ndarray:
 
 
 def test_sites_are_shown_as_a_table_of_their_fields(make_sites):
-    text = Checker(make_sites(7)._repr_html_()).text
+    sites = make_sites(7, 1)
+    text = Checker(sites._repr_html_()).text
     assert "7 sites" in text
-    assert f"{make_sites(7).log_tau.max():.4g}" in text
+    assert f"{sites.log_tau.max():.4g}" in text
+    shown = picture_in(sites._repr_html_())
+    low, high = np.zeros(2), sites.position.max(0)
+    place = (sites.position - low) * (240 - 3) / (high - low).max() + 1
+    for (x, y), gray in zip(place.astype(int), sites.color[:, 0], strict=True):
+        assert abs(shown[y, x] - gray).min() < 0.5  # unless a later dot lies upon it
+    assert (abs(shown - 128 / 255) > 1e-6).any()
 
 
 def test_a_state_is_shown_with_its_picture_and_without_free_slots(make_sites):
@@ -57,7 +65,15 @@ def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
     result = SimpleNamespace(sites=sites, canvas=sad.Canvas((12, 16), k=3), **figures)
     text = sad.FitResult._repr_html_(result)
     shown = Checker(text).text
-    for figure in ("16 x 12", "31.42 dB", "240 bytes, 10.00 bpp"):
+    for figure in ("16 x 12", "31.42 dB", "240 bytes, 10.00 bpp", "result.explore()"):
         assert figure in shown
     expected = np.clip(sad.render(sites, result.canvas), 0, 1)
     np.testing.assert_allclose(picture_in(text), expected, atol=1 / 255)
+
+    result.value_range, result.history = ValueRange(), {"step": [1, 2], "psnr": [20.0, 30.0]}
+    for photo, names in ((None, 4), (np.zeros((12, 16, 3)), 5)):
+        figure = sad.FitResult.plot(result, photo)
+        assert len(figure.axes) == names
+        np.testing.assert_array_equal(figure.axes[-1].lines[0].get_ydata(), [20, 30])
+        np.testing.assert_allclose(figure.axes[0].images[0].get_array(), expected, atol=1e-6)
+    assert sad.FitResult.explore(result).html == sad.viz.explore(sites, result.canvas).html

@@ -12,7 +12,8 @@ import sad_jax
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [  # from the ground up; the packages of one layer know nothing of each other
-    {"sad_jax.html", "sad_jax.varying", "sad_jax.broadcasting", "sad_jax.transferring"},
+    {"sad_jax.html", "sad_jax.colormap"},
+    {"sad_jax.varying", "sad_jax.broadcasting", "sad_jax.transferring"},
     {"sad_jax.by_platform", "sad_jax.with_transpose", "sad_jax.version"},
     {"sad_jax.model"},
     {"kernels_pallas", "kernels_cpu"},
@@ -20,8 +21,10 @@ LAYERS = [  # from the ground up; the packages of one layer know nothing of each
     {"sad_jax.lists"},
     {"sad_jax.draw"},
     {"sad_jax.storage", "sad_jax.metrics"},
+    {"sad_jax.viewer"},
     {"sad_jax.viz", "sad_jax.sharding"},
     {"sad_jax.optimize"},
+    {"sad_jax.coding"},
     {"sad_jax.fitting"},
     {"sad_jax.commands"},
     {"sad_jax.cli"},

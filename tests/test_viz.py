@@ -1,13 +1,27 @@
 """Pictures about a picture."""
 
+import html
+import json
+import re
+import subprocess
+
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from sad_jax.draw.api import owners
+from sad_jax.draw.api import owners, render
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
-from sad_jax.viz import diagram, displayed, error_map, film_frame, tau_map, viridis, write_film
+from sad_jax.viz import (
+    diagram,
+    displayed,
+    error_map,
+    explore,
+    film_frame,
+    tau_map,
+    viridis,
+    write_film,
+)
 
 
 @pytest.mark.parametrize("channels", [1, 7])
@@ -71,16 +85,53 @@ def test_displayed(channels):
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"), [((8, 14, 3), (14, 8)), ((1280, 40, 1), (20, 640)), ((1, 1, 7), (1, 1))]
+    ("shape", "size"), [((12, 16), (48, 12)), ((960, 2), (3, 480)), ((1, 1), (3, 1))]
 )
-def test_film_frames_are_small(shape, size):
-    frame = film_frame(np.full(shape, 0.5))
+def test_film_frames_hold_three_small_pictures(make_sites, shape, size):
+    sites = make_sites(9)
+    lists = find_candidates(sites, Canvas(shape, k=4))
+    frame = film_frame(sites, lists)
     assert (frame.mode, frame.size) == ("RGB", size)
+    if shape == (12, 16):
+        panels = render(sites, lists), diagram(sites, lists), tau_map(sites, lists)
+        np.testing.assert_allclose(
+            np.asarray(frame) / 255, np.clip(np.concatenate(panels, 1), 0, 1), atol=0.51 / 255
+        )
 
 
-def test_film(tmp_path):
-    frames = [film_frame(np.full((16, 24, 3), level)) for level in (0.0, 0.5, 1.0)]
-    write_film(tmp_path / "film.gif", frames)
+GRAYS = [Image.new("RGB", (25, 16), (level,) * 3) for level in (0, 128, 255)]
+
+
+def test_a_gif_shows_its_frames(tmp_path):
+    write_film(tmp_path / "film.gif", GRAYS)
     with Image.open(tmp_path / "film.gif") as film:
         shown = [np.asarray(frame.convert("RGB")).mean() for frame in ImageSequence.Iterator(film)]
     np.testing.assert_allclose(shown, [0, 128, 255], atol=2)
+
+
+def test_an_mp4_shows_its_frames_of_even_sides(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg").get_ffmpeg_exe()
+    write_film(tmp_path / "film.mp4", GRAYS)
+    decode = [ffmpeg, "-loglevel", "error", "-i", tmp_path / "film.mp4"]
+    raw = subprocess.run(
+        [*decode, "-f", "rawvideo", "-pix_fmt", "gray", "-"], capture_output=True, check=True
+    )
+    film = np.frombuffer(raw.stdout, np.uint8).reshape(3, 16, 24)
+    np.testing.assert_allclose(film.mean((1, 2)), [0, 128, 255], atol=6)
+
+
+def test_a_page_to_explore_shows_itself_in_a_notebook(make_sites, tmp_path):
+    sites = make_sites(9, 2)
+    page = explore(sites, (12, 16), np.full((12, 16, 2), 2.0), title="<a> & b", height=300)
+    assert "<title>&lt;a&gt; &amp; b</title>" in page.html
+    assert not re.search(r"src=.http|href=.http|import ", page.html), "it needs no network"
+    frame = page._repr_html_()
+    assert "height:300px" in frame
+    assert html.unescape(re.search('srcdoc="([^"]*)"', frame)[1]) == page.html
+    page.save(tmp_path / "a.html")
+    assert (tmp_path / "a.html").read_text() == page.html
+    about = json.loads(re.search('id="about">(.*?)</script>', page.html)[1])
+    half = render(sites, (12, 16)).clip(0, 2) / 2  # the photo's values are 0 to 2
+    assert about["worst"] == pytest.approx(np.percentile(1 - half.mean(-1), 99.5), abs=0.1)
+    with pytest.raises(ValueError, match=r"two pictures .* alike"):
+        explore(sites, (12, 16), np.ones((12, 17, 2)))

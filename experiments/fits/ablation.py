@@ -71,7 +71,9 @@ def main() -> None:
     for photo in args.photos:
         image = sad.read_image(photo)
         for sites in args.sites:
-            usual = sad.FitConfig(num_sites=sites, recipe=sad.FastRecipe(), steps=args.steps)
+            usual = sad.FitConfig(
+                num_sites=sites, recipe=sad.FastRecipe(), steps=args.steps, quality="lossless"
+            )
             for name in args.variants:
                 if (Path(photo).stem, sites, name) in done:
                     continue

@@ -40,7 +40,7 @@ def fit(photo: str, recipe: str, sites: int, args: argparse.Namespace) -> dict:
     """The figures of one fit, and its PSNR in the loop against time."""
     image = sad.read_image(photo)
     image = half(image) if args.half else image
-    config = sad.FitConfig(num_sites=sites, recipe=recipe)
+    config = sad.FitConfig(num_sites=sites, recipe=recipe, quality="lossless")
     kind = image.shape, config
     if kind not in compiled:
         sad.fit(image, replace(config, steps=WARM_UP), key=jax.random.key(0))

@@ -25,6 +25,7 @@ import jax
 import numpy as np
 
 from experiments.machine import write_report
+from sad_jax.coding.encode import encode
 from sad_jax.fitting import checkpoint
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
@@ -35,6 +36,8 @@ from sad_jax.model.sites import Sites, pad
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.state import State
 from sad_jax.storage import files, official, sad
+from sad_jax.storage.compact import layout
+from sad_jax.storage.numbers import Cursor
 
 NUMBERS = [0, -1, 1, 7, 255, 65535, 2**31 - 1, 2**31, 2**32 - 1, -(2**31), 2**63, 2**64, 10**30]
 FLOATS = [float("nan"), float("inf"), -float("inf"), -0.0, 1e-46, 3e38, -3e38, 1e308, 89.0]
@@ -43,7 +46,8 @@ with np.errstate(over="ignore"):
 WORDS = [b"nan", b"inf", b"-inf", b"1e309", b"-1e309", b"1e39", b"0x10", b"1_0", b"", b"-", b"NaN"]
 WORDS += [b"Infinity", b"1" * 400, b"9" * 5000, b"\xff", b"null", b"true", b"[]", b"1e", b"-0"]
 TOKEN = re.compile(rb"-?\d[\d.eE+-]*")
-HEAD = {"sad": struct.Struct("<22sI"), "checkpoint": struct.Struct("<12sI")}  # CRC-32 is last
+CHECKPOINT = struct.Struct("<12sI")  # the CRC-32 is last
+FIRST = struct.Struct("<18sII")  # the same of a .sad of version 1, with the payload's length
 
 
 class Seeds:
@@ -55,13 +59,19 @@ class Seeds:
         states = [_fast_state(sites[0]), _paper_state(sites[0])]
         text = official.format_txt(sites[0], canvas).encode()
         self.files: dict[str, list[bytes]] = {
-            "sad": [sad.encode(each, canvas) for each in sites],
+            "sad": [_first_version(sites[0], canvas)]
+            + [sad.encode_raw(each, canvas) for each in sites],
+            "compact": [
+                encode(_sites(rng, n, channels), Canvas((30, 40)), quality=5.0)
+                for n, channels in ((9, 3), (70, 1), (530, 4))
+            ],
             "txt": [text, re.sub(rb"# (Total|Active).*\n", b"", text)],
             "json": [official.format_json(sites[0], canvas).encode()],
             "checkpoint": [_checkpoint(*state) for state in states],
         }
         self.readers: dict[str, list[Callable[[bytes], None]]] = {
-            "sad": [partial(_read_sites, ".sad")] * len(sites),
+            "sad": [partial(_read_sites, ".sad")] * (1 + len(sites)),
+            "compact": [partial(_read_sites, ".sad")] * 3,
             "txt": [partial(_read_sites, ".txt")] * 2,
             "json": [partial(_read_sites, ".json")],
             "checkpoint": [partial(_read_checkpoint, *state) for state in states],
@@ -76,15 +86,41 @@ def alter(data: bytes, kind: str, seeds: Seeds, rng: np.random.Generator) -> byt
 
 
 def repair(data: bytes, kind: str) -> bytes:
-    """The same with the checksum, and for ``.sad`` the length, of what is there."""
-    if kind not in HEAD or len(data) < HEAD[kind].size:
+    """The same with checksums that fit, and for ``.sad`` the length of what is there."""
+    if kind in ("sad", "compact"):
+        return _repair_sad(data)
+    if kind != "checkpoint" or len(data) < CHECKPOINT.size:
         return data
-    head, _ = HEAD[kind].unpack_from(data)
-    body = data[HEAD[kind].size :]
-    if kind == "sad":
-        head = head[:-4] + struct.pack("<I", len(body))
-        return HEAD[kind].pack(head, zlib.crc32(body, zlib.crc32(head))) + body
-    return HEAD[kind].pack(head, zlib.crc32(body)) + body
+    head, _ = CHECKPOINT.unpack_from(data)
+    body = data[CHECKPOINT.size :]
+    return CHECKPOINT.pack(head, zlib.crc32(body)) + body
+
+
+def _repair_sad(data: bytes) -> bytes:
+    try:
+        header, end, _ = sad.parse_header(data[: sad.LONGEST_HEADER])
+        body = data[end + sad.CHECKSUM_BYTES :]
+        if header.version == 1:
+            head = data[: FIRST.size - 8] + struct.pack("<I", len(body))
+            return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
+        start = sad.write_start(header.codec, header.canvas, header.channels, header.num_sites)
+        if header.codec == sad.COMPACT:
+            cursor = Cursor(body)
+            shape = header.num_sites, header.channels, header.canvas.size
+            layout.read_index(cursor, layout.read_head(cursor, *shape).order)
+            body = layout.sealed(start, body[: cursor.at]) + body[cursor.at + 4 :]
+        return sad.join(start, body)
+    except ValueError:
+        return data
+
+
+def _first_version(sites: Sites, canvas: Canvas) -> bytes:
+    """A file as version 1 wrote it."""
+    data = sad.encode_raw(sites, canvas)
+    header = sad.read_header(data)
+    body = data[len(data) - header.payload_bytes :]
+    head = struct.pack("<4s4B3H2I", *header._replace(version=1))
+    return head + struct.pack("<I", zlib.crc32(body, zlib.crc32(head))) + body
 
 
 def _flip(data, kind, seeds, rng):
@@ -128,7 +164,9 @@ def _replace_number(data, kind, seeds, rng):
         new = SINGLES[rng.integers(len(SINGLES))].tobytes()
     else:
         new = (NUMBERS[rng.integers(len(NUMBERS))] % 2 ** (8 * size)).to_bytes(size, "little")
-    limit = 26 if kind == "sad" and rng.random() < 0.5 else len(data)
+    limit = len(data)
+    if kind in ("sad", "compact") and rng.random() < 0.5:
+        limit = 26 if kind == "sad" else 110
     at = rng.integers(0, max(limit, 1))
     return data[:at] + new + data[at + size :]
 
@@ -139,9 +177,9 @@ def _alter_tree(data, kind, seeds, rng):
         if kind == "json":
             return json.dumps(_with_other_branch(json.loads(data), rng)).encode()
         if kind == "checkpoint":
-            tree = flax.serialization.msgpack_restore(data[HEAD[kind].size :])
+            tree = flax.serialization.msgpack_restore(data[CHECKPOINT.size :])
             body = flax.serialization.msgpack_serialize(_with_other_branch(tree, rng))
-            return repair(data[: HEAD[kind].size] + body, kind)
+            return repair(data[: CHECKPOINT.size] + body, kind)
     except Exception:
         pass  # no tree any more, or nothing that can be written
     return _flip(data, kind, seeds, rng)
@@ -255,7 +293,8 @@ def _checkpoint(identity: dict[str, str], state: State) -> bytes:
 def fuzz(count: int, seed: int) -> dict[str, object]:
     """How many of so many altered files were refused, read, and handled wrongly, by kind."""
     rng = np.random.default_rng(seed)
-    seeds, kinds = Seeds(rng), list(HEAD | {"txt": None, "json": None})
+    seeds = Seeds(rng)
+    kinds = list(seeds.files)
     counts: dict[str, collections.Counter] = {kind: collections.Counter() for kind in kinds}
     wrong: list[dict[str, str]] = []
     start = time.perf_counter()

@@ -11,6 +11,7 @@ from sad_jax.commands.files import run_convert, run_info
 from sad_jax.commands.fit import run_fit
 from sad_jax.commands.render import run_render
 from sad_jax.commands.report import version
+from sad_jax.commands.view import run_view
 from sad_jax.model.room import MAX_PIXELS
 
 FILE = ".sad, .txt or .json"
@@ -34,6 +35,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     _describe_fit(add("fit", run_fit, "turn a photograph into a file of sites and its pictures"))
     _describe_render(add("render", run_render, "draw a file of sites, at its own or another size"))
+    _describe_view(add("view", run_view, "write a page that shows a file of sites in a browser"))
     info = add("info", run_info, "say what a file of sites holds, or what runs on this machine")
     info.add_argument(
         "file", type=_path, metavar="FILE", nargs="?", help=f"{FILE}; without one: the machine"
@@ -56,7 +58,32 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     )
     budget = command.add_mutually_exclusive_group()
     budget.add_argument("--sites", type=_count, metavar="N", help="sites in the file")
-    budget.add_argument("--bpp", type=_positive, metavar="B", help="128 bits a site, per pixel")
+    budget.add_argument(
+        "--bpp",
+        type=_positive,
+        metavar="B",
+        help="sites by the paper's nominal rate: 128 bits a site, whatever the file takes",
+    )
+    size = command.add_mutually_exclusive_group()
+    size.add_argument(
+        "--quality",
+        type=_quality,
+        metavar="Q",
+        help="of the file, in dB: how far below the picture's error plain rounding would stay; the "
+        "default loses about 0.3 dB; or lossless, 40 bytes a site",
+    )
+    size.add_argument(
+        "--bytes",
+        type=_count,
+        metavar="B",
+        help="the file has at most so many bytes; sites, unless given, and quality are chosen",
+    )
+    size.add_argument(
+        "--bpp-file", type=_positive, metavar="B", help="the same in bits a pixel of the real file"
+    )
+    size.add_argument(
+        "--psnr", type=_positive, metavar="P", help="the file has at least this PSNR, if it can"
+    )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
     add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
@@ -66,9 +93,23 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--implementation", metavar="NAME", help="of the renderer: xla, cpu, pallas")
     add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
     add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")
-    add("--video", action="store_true", help="also write a film of the fit")
+    add(
+        "--video",
+        action="store_true",
+        help="also write a film of the fit: MP4 with sad-jax[video], else GIF",
+    )
     add("--resume", action="store_true", help="go on with an interrupted fit")
     add("--force", action="store_true", help="of a folder: fit again what has results in DIR")
+    workers = command.add_mutually_exclusive_group()
+    workers.add_argument(
+        "--workers", type=_count, metavar="N", help="of a folder: so many processes fit at once"
+    )
+    workers.add_argument(
+        "--cluster",
+        type=_path,
+        metavar="ADDRESS",
+        help="of a folder: the workers of a dask scheduler fit, which see the same folders",
+    )
     add(
         "--checkpoint-seconds",
         type=_positive,
@@ -86,12 +127,34 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     size = command.add_mutually_exclusive_group()
     size.add_argument("--size", type=_size, metavar="WxH", help="pixels")
     size.add_argument("--scale", type=_positive, metavar="X", default=1.0)
+    size.add_argument(
+        "--crop",
+        type=_crop,
+        metavar="X,Y,W,H",
+        help="a part; of a .sad, only what it needs is read",
+    )
+    add(
+        "--level",
+        type=int,
+        choices=range(32),
+        default=0,
+        metavar="L",
+        help="of detail, of a .sad file: every 2^L-th site; from 4 on the file's start is enough",
+    )
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
     add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
     _limit(command)
     _describe_json(command)
+
+
+def _describe_view(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("file", type=_path, metavar="FILE", help=FILE)
+    add("--out", type=_path, metavar="HTML", help="default: FILE_view.html beside FILE")
+    add("--target", type=_path, metavar="PHOTO", help="to compare with, and for the error")
+    _limit(command)
 
 
 def _describe_json(command: argparse.ArgumentParser) -> None:
@@ -146,10 +209,30 @@ def _positive(text: str) -> float:
     return _number(text, float, lambda value: 0 < value < math.inf, "a positive number")
 
 
+def _quality(text: str) -> float | str:
+    if text == "lossless":
+        return text
+    return _number(text, float, lambda value: abs(value) <= 60, "-60 to 60 dB or lossless")
+
+
 def _size(text: str) -> tuple[int, int]:
     """WxH in words to (H, W)."""
     width, _, height = text.lower().partition("x")
     return _count(height), _count(width)
+
+
+def _crop(text: str) -> tuple[int, int, int, int]:
+    numbers = [
+        _number(part, int, lambda value: 0 <= value < 2**31, "X,Y,W,H") for part in _four(text)
+    ]
+    return numbers[0], numbers[1], numbers[2], numbers[3]
+
+
+def _four(text: str) -> list[str]:
+    parts = text.split(",")
+    if len(parts) != 4:
+        raise argparse.ArgumentTypeError(f"expected X,Y,W,H in pixels, got {text!r}")
+    return parts
 
 
 def _number(text: str, parse: Callable, accept: Callable, expected: str) -> Any:

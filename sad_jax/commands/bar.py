@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sad_jax.commands.interrupts import Interrupts
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from sad_jax.optimize.state import Progress
 
 FRAMES = 120  # of a film, at most
+
+
+def film_ending() -> str:
+    """``.mp4`` where ``sad-jax[video]`` is installed, else ``.gif``."""
+    return ".mp4" if find_spec("imageio_ffmpeg") else ".gif"
 
 
 class Bar:
@@ -35,7 +41,7 @@ class Bar:
         self.bar.set_postfix_str(f"{now.psnr:.2f} dB, {now.num_sites} sites")
         self.bar.update(now.step - self.bar.n)
         if self.film and now.step * FRAMES >= len(self.frames) * now.steps:
-            self.frames.append(film_frame(now.image()))
+            self.frames.append(film_frame(now.state.sites, now.state.lists))
         self.interrupts.hold()
         self.interrupts.check()
 

@@ -49,8 +49,9 @@ def _machine() -> Figures:
 
 def run_convert(args: argparse.Namespace) -> int:
     """``sad-jax convert``: a file of sites to another form."""
+    from sad_jax.coding.encode import save
     from sad_jax.model.canvas import Canvas
-    from sad_jax.storage.files import check_suffix, load, save
+    from sad_jax.storage.files import check_suffix, load
 
     form = check_suffix(args.out)
     sites, canvas = load(args.file, max_pixels=None)  # nothing is drawn

@@ -17,6 +17,9 @@ def run_fit(args: argparse.Namespace) -> int:
     args.interrupts.message = lambda: _interrupted(args)
     if Path(args.photo).is_dir():
         return fit_folder(args)
+    for name, value in (("--workers", args.workers), ("--cluster", args.cluster)):
+        if value is not None:
+            raise ValueError(f"expected a folder with {name}, got {args.photo}")
     figures, interrupted = fit_photo(args, args.photo)
     write_json(args.json, figures)
     if interrupted:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sad_jax.commands import tell
-from sad_jax.commands.bar import Bar
+from sad_jax.commands.bar import Bar, film_ending
 from sad_jax.commands.render import draw
-from sad_jax.commands.report import STDOUT, Figures, decibels, quality, rates, versions
+from sad_jax.commands.report import STDOUT, Figures, decibels, finite, quality, rates, versions
 from sad_jax.commands.runtime import output_path, start_jax
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
     args.interrupts.hold()
     file = output_of(args, source, ".sad")
     figures = _write_results(file, result, photo, bar.frames) | {
+        "float_psnr": finite(result.float_psnr),
         "seconds": result.seconds,
         "compile_seconds": result.compile_seconds,
         "steps": result.steps,
@@ -66,12 +67,20 @@ def fit_photo(args: argparse.Namespace, source: str | Path) -> tuple[Figures, bo
         "versions": versions(),
     }
     tell(
-        f"{file}: {decibels(figures)}, {figures['sites']} sites, "
+        f"{file}: {decibels(figures)}{_before_rounding(figures)}, {figures['sites']} sites, "
         f"{figures['bytes']} bytes = {figures['bpp']:.3f} bpp, {result.steps} steps in "
         f"{result.seconds:.1f} s and {result.compile_seconds:.1f} s of compilation",
         args.words,
     )
     return figures, result.interrupted
+
+
+def _before_rounding(figures: Figures) -> str:
+    """The PSNR of the sites in float32, where the file's is another."""
+    before = figures["float_psnr"]
+    if before is None or figures["psnr"] is None or abs(before - figures["psnr"]) < 0.005:
+        return ""
+    return f" ({before:.2f} before rounding)"
 
 
 def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
@@ -82,7 +91,7 @@ def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
 def written_paths(args: argparse.Namespace, source: str | Path) -> list[Path]:
     """Every file that a fit of a photograph may write; of one of a folder, its figures, too."""
     endings = [*OUTPUTS, ".ckpt"]
-    endings += [".gif"] * args.video + [".json"] * Path(args.photo).is_dir()
+    endings += [film_ending()] * args.video + [".json"] * Path(args.photo).is_dir()
     return [output_of(args, source, ending) for ending in endings]
 
 
@@ -113,7 +122,7 @@ def _write_results(
     write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
     write_image(f"{stem}_error.png", viz.error_map(values.to_unit(image), values.to_unit(photo)))
     if frames:
-        viz.write_film(f"{stem}.gif", frames)
+        viz.write_film(f"{stem}{film_ending()}", frames)
     return quality(image, photo) | rates(file, sites.num_sites, canvas)
 
 
@@ -130,6 +139,10 @@ def fit_config(args: argparse.Namespace) -> FitConfig:
         "k": args.k,
         "cell": args.cell,
         "implementation": args.implementation,
+        "quality": args.quality,
+        "file_bytes": args.bytes,
+        "file_bpp": args.bpp_file,
+        "file_psnr": args.psnr,
     }
     return FitConfig(**{name: value for name, value in given.items() if value is not None})
 

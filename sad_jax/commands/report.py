@@ -27,9 +27,13 @@ def quality(image: np.ndarray, target: np.ndarray) -> Figures:
 
     values = ValueRange.of(target)
     image, target = values.to_unit(image).clip(0, 1), values.to_unit(target)
-    figures = {"psnr": psnr(image, target), "ssim": ssim(image, target)}
-    finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    return finite if values.is_unit else finite | {"value_range": list(values)}
+    figures = {"psnr": finite(psnr(image, target)), "ssim": finite(ssim(image, target))}
+    return figures if values.is_unit else figures | {"value_range": list(values)}
+
+
+def finite(value: float) -> float | None:
+    """The value, or None where JSON has no number for it."""
+    return value if math.isfinite(value) else None
 
 
 def decibels(figures: Figures) -> str:

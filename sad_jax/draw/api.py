@@ -13,8 +13,10 @@ from jaxtyping import Array, Float, Int
 from sad_jax.backend import Backend, resolve
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import passes, xla
+from sad_jax.draw.xla import site_table
 from sad_jax.lists.candidates import Candidates, check_lists
 from sad_jax.lists.exact import find_candidates
+from sad_jax.lists.view import View, find_at_points, find_in_view
 from sad_jax.model import score as formula
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
@@ -74,13 +76,15 @@ def query(
 ) -> Float[Array, "*M C"]:
     """Colours at any points: random access, the same blend as ``render``.
 
-    A point takes the list of the cell in which it lies (pixel (i, j) covers i +- 1/2, j +- 1/2);
-    outside the canvas that of the nearest cell. At a pixel's centre it is the pixel's colour. Any
-    distance will do, infinity too; a NaN gives NaN.
+    Given a canvas, every point has its own exact list, the K sites of smallest score there, and the
+    picture is a function of the plane. Given lists, a point takes that of the cell in which it lies
+    (pixel (i, j) covers i +- 1/2, j +- 1/2); outside the canvas that of the nearest cell. Either
+    way it is the pixel's colour at a pixel's centre, where cells are of one pixel. Any distance
+    will do, infinity too; a NaN gives NaN.
 
     Args:
       sites: N sites with C channels.
-      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
+      lists: the canvas, (H, W) in pixels or a ``Canvas``, or the lists of its cells.
       points: float[..., 2], (x, y) in pixels.
 
     Returns:
@@ -98,19 +102,24 @@ def query(
     points = points if isinstance(points, jax.Array) else np.asarray(points)
     if points.ndim < 1 or points.shape[-1] != 2 or points.dtype.kind not in "fiu":
         raise ValueError(f"expected points [..., 2], real numbers, got {describe(points)}")
-    return _query(sites, lists_for(sites, lists), jax.device_put(points))
+    canvas, known = _canvas_and_lists(sites, lists)
+    return _query(canvas, sites, known, jax.device_put(points))
 
 
-@jax.jit
+@partial(jax.jit, static_argnums=0)
 @broadcasting
-def _query(sites: Sites, lists: Candidates, points: jax.Array) -> jax.Array:
+def _query(canvas: Canvas, sites: Sites, lists: Candidates | None, points: jax.Array) -> jax.Array:
     flat = points.reshape(-1, 2)
-    ids = lists.at(flat).T
-    flat = _nearer(flat, FAR * lists.canvas.size)
-    table = xla.site_table(sites, lists.grid.size)
-    rows, colors = xla.split_table(formula.gather(table, ids))
-    blended = xla.blend(formula.softmax_weights(rows, *flat.T), colors)
+    nearer = _nearer(flat, FAR * canvas.size)
+    ids = find_at_points(sites, canvas, nearer) if lists is None else lists.at(flat)
+    blended = _blend_at(site_table(sites, canvas.size), ids.T, *nearer.T)
     return blended.T.reshape(*points.shape[:-1], -1)
+
+
+def _blend_at(table: jax.Array, ids: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """Colours [C, M] at points (x, y), each from its list [K, M]."""
+    rows, colors = xla.split_table(formula.gather(table, ids))
+    return xla.blend(formula.softmax_weights(rows, x, y), colors)
 
 
 def _nearer(points: jax.Array, far: float) -> jax.Array:
@@ -126,15 +135,21 @@ def _nearer(points: jax.Array, far: float) -> jax.Array:
 def resample(
     sites: Sites, lists: Candidates | Canvas | tuple[int, int], new_shape: tuple[int, int]
 ) -> Float[Array, "H2 W2 C"]:
-    """The same picture at another size: the cells scale along, every new pixel is one query.
+    """The same picture at another size: the canvas is stretched over the new pixels.
+
+    Given a canvas, every new pixel has its own exact list, so that borders are smooth at any
+    enlargement. Given lists, a new pixel takes that of the old cell in which it lies, and borders
+    show the cells' stairs. A pixel of a smaller picture is the mean of as many points, on a regular
+    grid, as it takes to skip none of the old pixels.
 
     Args:
       sites: N sites.
-      lists: the lists of the cells, or the canvas, (H, W) in pixels or a ``Canvas``.
-      new_shape: (H', W') in pixels; the canvas is stretched over it.
+      lists: the canvas, (H, W) in pixels or a ``Canvas``, or the lists of its cells.
+      new_shape: (H', W') in pixels.
 
     Returns:
-      float[H', W', C].
+      float[H', W', C]; at the canvas's own size the picture of ``render``, where cells are of one
+      pixel.
 
     Raises:
       ValueError: sites or lists that do not fit together, or a size for which the memory is not
@@ -146,20 +161,39 @@ def resample(
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
       (12, 18, 3)
     """
-    lists, shape = lists_for(sites, lists), Canvas.of(new_shape).shape
+    canvas, known = _canvas_and_lists(sites, lists)
+    view = View.of(canvas, Canvas.of(new_shape).shape)
     if not isinstance(sites.position, jax.core.Tracer):
-        check_room(lists.canvas, sites.channels, shape)
-    return _resample(sites, lists, shape)
+        cells = Canvas(view.band, k=canvas.k) if known is None else canvas
+        check_room(cells, sites.channels, view.shape)
+    backend = resolve(None, (sites, known), k=min(canvas.k, sites.num_sites))
+    return _resample(backend, view, sites, known)
 
 
-@partial(jax.jit, static_argnums=2)
+@partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
-def _resample(sites: Sites, lists: Candidates, shape: tuple[int, int]) -> jax.Array:
-    canvas, (height, width) = lists.canvas, shape
-    places = partial(jnp.arange, dtype=sites.position.dtype)
-    x = (places(width) + 0.5) * (canvas.width / width) - 0.5
-    row = lambda y: _query(sites, lists, jnp.stack([x, jnp.full_like(x, y)], -1))  # noqa: E731
-    return jax.lax.map(row, (places(height) + 0.5) * (canvas.height / height) - 0.5)
+def _resample(backend: Backend, view: View, sites: Sites, lists: Candidates | None) -> jax.Array:
+    table = site_table(sites, view.canvas.size)
+    dtype = table.dtype
+    x = view.x(jnp.arange(view.fine[1], dtype=dtype))
+
+    def row(args):
+        y, ids = args
+        points = jnp.stack([x, jnp.full_like(x, y)], -1)
+        here = ids if lists is None else lists.at(points)
+        return _blend_at(table, here.T, *points.T)
+
+    @jax.checkpoint
+    def band(first):
+        height, (down, across) = view.band[0], view.samples
+        y = view.y(first + jnp.arange(height, dtype=dtype))
+        ids = None if lists is not None else find_in_view(backend, view, sites, first)
+        colors = jax.lax.map(row, (y, ids))  # [rows, C, columns]
+        colors = colors.reshape(height // down, down, sites.channels, -1, across)
+        return jnp.moveaxis(jnp.mean(colors, axis=(1, 4)), 1, -1)
+
+    picture = jax.lax.map(band, view.band[0] * jnp.arange(view.bands, dtype=dtype))
+    return picture.reshape(-1, *picture.shape[2:])[: view.shape[0]]
 
 
 def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Array, "H W"]:
@@ -180,6 +214,17 @@ def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Ar
     """
     lists = lists_for(sites, lists)
     return xla.owners(lists.grid, jax.lax.stop_gradient(sites), lists.ids)
+
+
+def _canvas_and_lists(
+    sites: Sites, lists: Candidates | Canvas | tuple[int, int]
+) -> tuple[Canvas, Candidates | None]:
+    """The canvas, and the lists if it is these that were given; all checked."""
+    check_sites(sites)
+    if not isinstance(lists, Candidates):
+        return Canvas.of(lists), None
+    check_lists(sites, lists)
+    return lists.canvas, lists
 
 
 def lists_for(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Candidates:

@@ -7,13 +7,11 @@ picture alone. Over several devices every device takes its share of the pictures
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
@@ -22,12 +20,13 @@ from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
 from sad_jax.fitting.recipe import FastRecipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
+from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
+from sad_jax.optimize.stacks import batch_mesh, side_by_side, stack, unstack
 from sad_jax.optimize.state import Progress, State
-from sad_jax.sharding import make_mesh
 from sad_jax.storage.pictures import check_image
 from sad_jax.transferring import transferring
 
@@ -38,7 +37,7 @@ def fit_batch(
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)
     *,
     key: Key[Array, ""],
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
 ) -> list[FitResult]:
     """Fits sites to every picture of a batch, all at once, by the recipe "fast".
 
@@ -50,7 +49,7 @@ def fit_batch(
       config: the budget of each picture; recipe "fast", or a ``FastRecipe``.
       key: a JAX random key.
       progress: called every few steps with a ``Progress`` of the stacked states; its ``psnr`` and
-        ``num_sites`` are arrays [B].
+        ``num_sites`` are arrays [B]. True shows a bar.
 
     Returns:
       B FitResults; ``seconds`` are those of the whole batch.
@@ -71,7 +70,7 @@ def fit_batch(
     recipe = config.constants
     if not isinstance(recipe, FastRecipe):
         raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
-    method = FastFit(recipe)
+    method, report = FastFit(recipe), reporter(progress, in_decibels)
     photos = [check_image(image) for image in np.asarray(images)]
     tasks = [make_task(photo, None, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
@@ -92,12 +91,12 @@ def fit_batch(
             expected = allowed.expected_steps(step, seconds)
             for state, history in zip(states, histories, strict=True):
                 record(history, Progress(step, expected, seconds, state))
-            if progress is not None:
-                progress(Progress(step, expected, seconds, together))
-        ends = [method.finish(task, state) for task, state in zip(tasks, states, strict=True)]
+            report(Progress(step, expected, seconds, together))
+        pairs = zip(tasks, states, strict=True)
+        ends = [Finished.of(task, *method.finish(task, state)) for task, state in pairs]
         clock.stop()
     rest = zip(ends, photos, tasks, histories, strict=True)
-    return [make_result(*end, photo, task, clock, h) for end, photo, task, h in rest]
+    return [make_result(end, photo, task, clock, h) for end, photo, task, h in rest]
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -107,29 +106,4 @@ def _advance(method: FastFit, mesh: Mesh, states: State, targets: Target, pace: 
     def one(state: State, target: Target, pace: Pace) -> State:
         return method.run(refresh(state, implementation=target.backend), target, pace)
 
-    every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
-    together = jax.shard_map(
-        jax.vmap(one, in_axes=(0, 0, None)),
-        mesh=mesh,
-        in_specs=(every, every, shared),
-        out_specs=every,
-    )
-    return together(states, targets, pace)
-
-
-def batch_mesh(size: int) -> Mesh:
-    """As many local devices as divide ``size``, in one row."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
-    return make_mesh(devices[:count], axis="batch")
-
-
-def stack(trees: list):
-    """Trees of one form as one tree with a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def unstack(tree) -> list:
-    """Undoes ``stack``."""
-    leaves, form = jax.tree.flatten(tree)
-    return [jax.tree.unflatten(form, row) for row in zip(*map(list, leaves), strict=True)]
+    return side_by_side(one, mesh, shared=1)(states, targets, pace)

@@ -7,6 +7,8 @@ import json
 from numbers import Integral
 
 from sad_jax.backend import NAMES
+from sad_jax.coding.encode import QUALITY
+from sad_jax.coding.rate import Aim, sites_for
 from sad_jax.fitting.recipe import RECIPES, Recipe, recipe_of
 from sad_jax.model.canvas import BITS_PER_SITE, Canvas
 from sad_jax.optimize.least_squares import SLOPES
@@ -14,6 +16,7 @@ from sad_jax.optimize.least_squares import SLOPES
 LOSSES = tuple(SLOPES)
 DEFAULT_PIXELS_PER_SITE = 8
 MOST = 2**31 - 1  # of sites and steps, which are counted in int32
+_POSITIVE = ("num_sites", "bpp", "seconds", "steps", "initial_sites")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,9 @@ class FitConfig:
 
     Attributes:
       num_sites: the budget N; or
-      bpp: the budget as a nominal rate, N = bpp H W / 128. With neither, one site per 8 pixels.
+      bpp: the budget as the paper's nominal rate, N = bpp H W / 128: 128 bits a site, of which a
+        file takes about 45. With neither, one site per 8 pixels, or as many as make the best of
+        ``file_bytes``.
       recipe: "fast" (Gauss-Newton) or "paper" (the published Adam recipe); or a ``FastRecipe`` or
         ``PaperRecipe`` with constants of your own.
       steps: optimiser steps; None takes the recipe's own number, or with ``seconds`` and recipe
@@ -36,6 +41,11 @@ class FitConfig:
         "cauchy" (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
         they do not run), or None to choose.
+      quality: of the file, as in ``encode``: a number of dB or "lossless"; None takes the usual
+        one, about 0.3 dB below the sites in float32. Instead of it, one of the following.
+      file_bytes: the file has at most so many bytes, measured; the best quality for them.
+      file_bpp: the same as a rate, file_bytes = file_bpp H W / 8.
+      file_psnr: the file has at least this PSNR in dB, at about the least quality that has it.
 
     Example:
       >>> import sad_jax as sad
@@ -54,6 +64,10 @@ class FitConfig:
     cell: int = 1
     loss: str = "squared"
     implementation: str | None = None
+    quality: float | str | None = None
+    file_bytes: int | None = None
+    file_bpp: float | None = None
+    file_psnr: float | None = None
 
     def __post_init__(self):
         if type(self.recipe) not in RECIPES.values() and self.recipe not in RECIPES:
@@ -65,11 +79,14 @@ class FitConfig:
             raise ValueError(
                 f"expected num_sites or bpp, got both: {self.num_sites} and {self.bpp}"
             )
-        for name in ("num_sites", "bpp", "seconds", "steps", "initial_sites"):
+        files = ("quality", "file_bytes", "file_bpp", "file_psnr")
+        if len(given := [name for name in files if getattr(self, name) is not None]) > 1:
+            raise ValueError(f"expected one of {files}, got {' and '.join(given)}")
+        for name in (*_POSITIVE, "file_bytes", "file_bpp", "file_psnr"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value}")
-        for name in ("num_sites", "steps", "initial_sites"):
+        for name in ("num_sites", "steps", "initial_sites", "file_bytes"):
             value = getattr(self, name)
             whole = isinstance(value, Integral) and not isinstance(value, bool) and value <= MOST
             if value is not None and not whole:
@@ -83,6 +100,7 @@ class FitConfig:
                 f"expected implementation None or one of {NAMES}, got {self.implementation!r}"
             )
         _ = self.canvas((1, 1))  # raises for a K or cell size out of range
+        _ = self.aim((1, 1))  # raises for a quality out of range
 
     @classmethod
     def paper(cls, num_sites: int | None = None, **options) -> FitConfig:
@@ -115,6 +133,8 @@ class FitConfig:
             sites = self.num_sites
         elif self.bpp is not None:
             sites = max(1, round(min(self.bpp * pixels / BITS_PER_SITE, MOST)))
+        elif (most := self.aim(shape).most_bytes) is not None:
+            sites = min(sites_for(most), pixels)
         else:
             sites = max(1, pixels // DEFAULT_PIXELS_PER_SITE)
         if sites > pixels:
@@ -123,6 +143,13 @@ class FitConfig:
                 f"got {sites}"
             )
         return sites
+
+    def aim(self, shape: tuple[int, int]) -> Aim:
+        """What the file of a picture of (H, W) pixels should be."""
+        most = self.file_bytes
+        if self.file_bpp is not None:
+            most = max(1, int(self.file_bpp * shape[0] * shape[1] / 8))
+        return Aim(QUALITY if self.quality is None else self.quality, most, self.file_psnr)
 
     def to_json(self) -> str:
         """The settings as a JSON object."""

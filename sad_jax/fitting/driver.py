@@ -21,8 +21,9 @@ from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
-from sad_jax.fitting.result import FitResult, make_result, new_history, record
+from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import check_mask, make_task
+from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import check_image
 from sad_jax.transferring import transferring
@@ -40,12 +41,14 @@ def fit(
     *,
     key: Key[Array, ""],
     mask: Shaped[ArrayLike, "H W"] | None = None,
-    progress: Callable[[Progress], None] | None = None,
+    progress: Report | bool | None = None,
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
 ) -> FitResult:
-    """Fits sites to a picture; of all it has seen, those whose decoded picture has the least loss.
+    """Fits sites to a picture, and makes a compact file of them.
+
+    Of all sites that it has seen it takes those whose decoded picture has the least loss.
 
     It computes in float32, also of a picture in float64.
 
@@ -59,7 +62,8 @@ def fit(
       config: the budget and the recipe.
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
-      progress: called every few steps, with the state of the picture scaled to [0, 1].
+      progress: called every few steps with a ``Progress``, whose state is of the picture scaled to
+        [0, 1]; True shows a bar.
       checkpoint: a file for the state, written now and then, on Ctrl-C and at the end. It stays, so
         that a result which could not be stored is not lost; remove it when the result is stored.
       checkpoint_seconds: so long, at least, from one write to the next.
@@ -85,6 +89,7 @@ def fit(
       >>> result.sites.num_sites, result.psnr > 20
       (12, True)
     """
+    report = reporter(progress, in_decibels)
     photo = check_image(image)
     weight = check_mask(mask, photo.shape[:2])
     if resume and checkpoint is None:
@@ -107,12 +112,11 @@ def fit(
                 step, seconds = int(state.step), clock.seconds
                 now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
                 record(history, now)
-                if progress is not None:
-                    progress(now)
+                report(now)
                 keeper.save_if_due(state, history, clock.seconds)
         except KeyboardInterrupt:
             interrupted = True
         keeper.save(state, history, clock.seconds)
-        sites, mse = method.finish(task, state)
+        file = Finished.of(task, *method.finish(task, state))
         clock.stop()
-    return make_result(sites, mse, photo, task, clock, history, interrupted)
+    return make_result(file, photo, task, clock, history, interrupted)

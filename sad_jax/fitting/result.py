@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from sad_jax import html
+from sad_jax.coding.encode import Job
+from sad_jax.coding.rate import encode_to
 from sad_jax.draw.api import render
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.task import Task
@@ -20,7 +25,12 @@ from sad_jax.model.sites import Sites, along_curve
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import as_rgb
-from sad_jax.storage.sad import decode, encode
+from sad_jax.storage.sad import decode
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from sad_jax.viewer.page import Page
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,15 +38,18 @@ class FitResult:
     """A fitted picture and its figures.
 
     Attributes:
-      sites: the N sites as the file holds them, in its order.
+      sites: the N sites as the file holds them, rounded, in its order.
       canvas: the picture's size, with K and cell size.
       data: the bytes of the ``.sad`` file.
       psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike; the peak
         is the width of ``value_range``, to which both are scaled.
+      float_sites: the N sites before they were rounded, to encode them otherwise.
+      float_psnr: dB, of their picture; what is between it and ``psnr`` is lost by rounding.
       value_range: (0, 1), or the wider one of the photo's values, and so of the sites' colours.
       loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
         after the colours are solved; of an earlier step, if that is what is stored.
-      seconds: of the fit without compilation; ``compile_seconds``: tracing and compiling.
+      seconds: of the fit and its encoding, without compilation; ``compile_seconds``: tracing and
+        compiling.
       steps: optimiser steps done.
       implementation: what the passes over the picture ran on.
       history: lists by name: step, psnr (in the loop), sites, seconds.
@@ -49,6 +62,8 @@ class FitResult:
     data: bytes
     psnr: float
     ssim: float
+    float_sites: Sites
+    float_psnr: float
     value_range: ValueRange
     loop_psnr: float
     seconds: float
@@ -65,43 +80,92 @@ class FitResult:
             ("canvas", f"{canvas.width} x {canvas.height}"),
             ("sites", f"{self.sites.num_sites:,}"),
             ("file", f"{size:,} bytes, {8 * size / canvas.pixels:.2f} bpp"),
-            ("PSNR", f"{self.psnr:.2f} dB"),
+            ("PSNR", f"{self.psnr:.2f} dB, {self.float_psnr:.2f} before rounding"),
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
         ]
+        rows.append(("look inside", "result.explore(), result.plot()"))
         picture = as_rgb(render(self.sites, canvas))
         return html.beside(html.thumbnail(picture), html.table(rows))
 
+    def explore(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Page:
+        """The page of ``sad_jax.viz.explore``, on which to look around in the diagram.
+
+        Args:
+          photo: the fitted one, to compare with and for the error.
+        """
+        from sad_jax import viz
+
+        return viz.explore(self.sites, self.canvas, photo)
+
+    def plot(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Figure:
+        """The usual figure, by matplotlib: the picture, its owners and temperatures, the error if
+        the photograph is given, and the PSNR over the steps.
+
+        Args:
+          photo: the fitted one.
+
+        Raises:
+          ImportError: without matplotlib.
+        """
+        from sad_jax.fitting.figure import plot_result
+
+        values = self.value_range
+        shown = self.sites.replace(color=values.to_unit(self.sites.color))
+        photo = None if photo is None else values.to_unit(photo)
+        return plot_result(shown, self.canvas, self.psnr, self.history, photo)
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """Sites that are fitted, and their file.
+
+    ``sites``: in float32, with the photo's own values as colours; ``data``: the file;
+    ``mse``: what the fit itself saw last.
+    """
+
+    sites: Sites
+    data: bytes
+    mse: jax.Array
+
+    @classmethod
+    def of(cls, task: Task, sites: Sites, mse: jax.Array) -> Finished:
+        """Encodes sites with colours in [0, 1] as the task wants them."""
+        values = ValueRange(*(float(np.float32(value)) for value in task.value_range))
+        sites = along_curve(sites, task.canvas)
+        job = Job(sites, task.canvas, task.target, values, known=True)
+        own = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
+        return cls(own, encode_to(job, task.aim), mse)
+
 
 def make_result(
-    sites: Sites,
-    mse: jax.Array,
+    done: Finished,
     photo: np.ndarray,
     task: Task,
     clock: Clock,
     history: dict[str, list[float]],
     interrupted: bool = False,
 ) -> FitResult:
-    """The file of finished sites, and the figures of the picture decoded from it.
-
-    ``mse`` is what the fit itself saw last. The sites' colours are mapped to the photo's values.
-    """
+    """The figures of the picture decoded from a file."""
     canvas, values = task.canvas, task.value_range
-    sites = along_curve(sites, canvas)
-    sites = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
-    data = encode(sites, canvas)
-    decoded, _ = decode(data)
-    near = unknown_lists(canvas, decoded)  # for the program that the fit has compiled
-    drawn = render(decoded, find_candidates(decoded, canvas, near=near))
-    picture, photo = values.to_unit(drawn), values.to_unit(photo)
+    decoded, _ = decode(done.data, max_pixels=None)
+    photo = values.to_unit(photo)
+
+    def drawn(sites: Sites) -> np.ndarray:
+        near = unknown_lists(canvas, sites)  # for the program that the fit has compiled
+        return values.to_unit(render(sites, find_candidates(sites, canvas, near=near)))
+
+    picture = drawn(decoded)
     return FitResult(
-        sites=sites,
+        sites=decoded,
         canvas=canvas,
-        data=data,
+        data=done.data,
         psnr=psnr(picture, photo),
         ssim=ssim(picture, photo),
+        float_sites=done.sites,
+        float_psnr=psnr(drawn(done.sites), photo),
         value_range=values,
-        loop_psnr=float(mse_to_psnr(mse)),
+        loop_psnr=float(mse_to_psnr(done.mse)),
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
         steps=int(history["step"][-1]) if history["step"] else 0,

@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from sad_jax.backend import Backend, resolve
+from sad_jax.coding.rate import Aim
 from sad_jax.fitting.config import FitConfig
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.room import check_room
@@ -31,6 +32,7 @@ class Task:
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.
       steps: optimiser steps in all, at most.
+      aim: what the file should be.
     """
 
     image: np.ndarray
@@ -40,6 +42,7 @@ class Task:
     budget: int
     initial: int
     steps: int
+    aim: Aim
 
     @property
     def backend(self) -> Backend:
@@ -64,6 +67,7 @@ def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) ->
         budget=budget,
         initial=max(config.initial_sites or usual, budget),
         steps=config.most_steps,
+        aim=config.aim(canvas.shape),
     )
 
 

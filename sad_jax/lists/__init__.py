@@ -1,2 +1,3 @@
 """Which K sites a cell sees: ``candidates`` (the lists), ``exact`` (by ``bounds``: ``culling`` in
-plain XLA, ``grouping`` for kernels) and ``flooding`` (kept by propagation)."""
+plain XLA, ``grouping`` for kernels), ``view`` (away from the pixels' centres), and ``flooding``
+(kept by propagation)."""

@@ -36,6 +36,13 @@ def box_of(grid: Grid, corner: jax.Array, side: int | jax.Array) -> Box:
     return Box(*middle, *((high - low) * (0.5 * grid.cell)))
 
 
+def box_around(points: jax.Array) -> Box:
+    """The boxes around points [2, ..., M], (x, y) first, with room for rounding."""
+    low, high = jnp.min(points, -1, keepdims=True), jnp.max(points, -1, keepdims=True)
+    rounding = 4 * jnp.finfo(points.dtype).eps * jnp.maximum(abs(low), abs(high))
+    return Box(*((low + high) / 2), *((high - low) / 2 + rounding))
+
+
 def bounds(rows: Rows, box: Box) -> tuple[jax.Array, jax.Array]:
     """The least and the largest score that sites can have in boxes, with room for rounding.
 

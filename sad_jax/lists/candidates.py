@@ -56,12 +56,12 @@ class Candidates(flax.struct.PyTreeNode):
 
 def _to_bytes(static: tuple[Canvas, int]) -> bytes:
     canvas, num_sites = static
-    return json.dumps([canvas.shape, canvas.k, canvas.cell, num_sites]).encode()
+    return json.dumps([canvas.shape, canvas.k, canvas.cell, canvas.side, num_sites]).encode()
 
 
 def _from_bytes(data: bytes) -> tuple[Canvas, int]:
-    shape, k, cell, num_sites = json.loads(data)
-    return Canvas(shape, k=k, cell=cell), num_sites
+    shape, k, cell, side, num_sites = json.loads(data)
+    return Canvas(shape, k=k, cell=cell, side=side), num_sites
 
 
 register_pytree_node_serialization(  # for ``jax.export``

@@ -15,12 +15,12 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from sad_jax.lists.bounds import Box, bounds, box_of, places
+from sad_jax.lists.bounds import Box, bounds, box_around, box_of, places
 from sad_jax.lists.candidates import smallest
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Rows
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import hilbert_index
 from sad_jax.varying import alongside
 
 TILE = 8  # cells a side
@@ -33,16 +33,14 @@ PARTS = 64  # parts that a chunk is cut into, at least K, see ``_limit``
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) -> jax.Array:
-    """The lists int32[Hc, Wc, K].
+def search_by_culling(grid: Grid, k: int, rows: Rows, near: jax.Array | None) -> jax.Array:
+    """The lists int32[Hc, Wc, K] of sites with the rows float[N] each.
 
     ``near``, of the same shape, are earlier lists; -1 stands where a site is no more or never was.
     """
-    n, side = sites.num_sites, PATCH * TILE
-    sites, near = alongside((sites, near), sites, near)
-    rows = formula.site_rows(sites, grid.size)
-    # chunks are of fixed length: the last one reaches beyond the last site, into repeated ids
-    everyone = alongside(jnp.arange(n + PATCH_CHUNK, dtype=jnp.int32) % n, rows)
+    n, side = rows.x.shape[0], PATCH * TILE
+    rows, near = alongside((rows, near), rows, near)
+    everyone = _everyone(rows)
     (regions_y, per_y), (regions_x, per_x) = (
         _evenly(-(-cells // side), REGION) for cells in (grid.rows, grid.columns)
     )
@@ -61,7 +59,10 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
             known = no_limit if near is None else _worst_known(grid, rows, near, first)
             box = box_of(grid, first, side)
             kept, left = _cull(rows, around, count, scratch, box, k, known)
-            return kept, _lists(grid, rows, kept, left, first, k, known)
+            tile = first[:, None] + TILE * places(PATCH, PATCH)
+            boxes = box_of(grid, tile[..., None], TILE)
+            x, y = (tile[..., None] + places(TILE, TILE)[:, None]) * float(grid.cell) + grid.center
+            return kept, _lists(rows, kept, left, boxes, x, y, k, known)
 
         return around, jax.lax.scan(patch, everyone, patches)[1]
 
@@ -71,6 +72,40 @@ def search_by_culling(grid: Grid, k: int, sites: Sites, near: jax.Array | None) 
     lists = lists.transpose(0, 2, 5, 7, 1, 3, 6, 8, 4)
     lists = lists.reshape(regions_y * per_y * side, regions_x * per_x * side, k)
     return lists[: grid.rows, : grid.columns]
+
+
+@partial(jax.jit, static_argnums=0)
+def search_at_points(k: int, rows: Rows, points: jax.Array) -> jax.Array:
+    """The lists int32[M, K] of single points float[M, 2], finite ones, anywhere.
+
+    The points are put into tiles and patches of neighbours, which are as large as they happen to
+    be; then all is as for the cells of a canvas.
+    """
+    count, n = points.shape[0], rows.x.shape[0]
+    rows, points = alongside((rows, points), rows, points)
+    cells = max(1, min(TILE * TILE, count))
+    tiles = max(1, min(PATCH * PATCH, -(-count // cells)))
+    order = jnp.argsort(hilbert_index(points, 2**15))
+    padding = -count % (tiles * cells)
+    patches = jnp.pad(points[order], ((0, padding), (0, 0)), mode="edge")
+    patches = jnp.moveaxis(patches.reshape(-1, tiles, cells, 2), -1, 1)
+    everyone, no_limit = _everyone(rows), jnp.full(tiles, jnp.inf, rows.x.dtype)
+
+    def patch(scratch, place):  # [2, tiles, cells]
+        box, (x, y) = box_around(place.reshape(2, -1)), place
+        kept, left = _cull(rows, everyone, n, scratch, box, k, no_limit)
+        return kept, _lists(rows, kept, left, box_around(place), x, y, k, no_limit)
+
+    found = jax.lax.scan(patch, everyone, patches)[1]  # [patches, K, tiles, cells]
+    found = jnp.moveaxis(found, 1, -1).reshape(-1, k)[:count]
+    return jnp.zeros_like(found).at[order].set(found)
+
+
+def _everyone(rows: Rows) -> jax.Array:
+    """The ids of all sites, and more: chunks are of fixed length, and the last one reaches beyond
+    the last site, into repeated ids."""
+    n = rows.x.shape[0]
+    return alongside(jnp.arange(n + PATCH_CHUNK, dtype=jnp.int32) % n, rows)
 
 
 def _evenly(count: int, most: int) -> tuple[int, int]:
@@ -124,20 +159,21 @@ def _cull(
 
 
 def _lists(
-    grid: Grid,
     rows: Rows,
     ids: jax.Array,
     count: jax.Array,
-    corner: jax.Array,
+    box: Box,
+    x: jax.Array,
+    y: jax.Array,
     k: int,
     known: jax.Array,
 ) -> jax.Array:
-    """int32[K, tiles, cells]: the lists of a patch from the first ``count`` ids."""
-    tiles, cells = PATCH * PATCH, TILE * TILE
-    tile = corner[:, None] + TILE * places(PATCH, PATCH)
-    box = box_of(grid, tile[..., None], TILE)
+    """int32[K, tiles, cells]: the lists of a patch from the first ``count`` ids.
+
+    ``box``: of each tile; ``x, y``: float[tiles, cells], where lists are found.
+    """
+    tiles, cells = x.shape
     limit = jnp.minimum(_limit(rows, ids, count, box, k, TILE_CHUNK), known)
-    x, y = (tile[..., None] + places(TILE, TILE)[:, None]) * float(grid.cell) + grid.center
 
     def cull(state):
         start, best = state

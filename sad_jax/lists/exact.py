@@ -18,9 +18,9 @@ from sad_jax.lists.candidates import Candidates, new_lists
 from sad_jax.lists.culling import search_by_culling
 from sad_jax.lists.grouping import search_by_groups
 from sad_jax.model.arguments import describe
-from sad_jax.model.canvas import Canvas
+from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.room import check_room
-from sad_jax.model.score import site_rows
+from sad_jax.model.score import Rows, site_rows
 from sad_jax.model.sites import Sites, check_sites
 
 
@@ -82,16 +82,23 @@ def find_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
 def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
-    """The lists by culling; or without earlier lists by the kernel or in C++."""
-    grid, k, sites = canvas.grid, min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
+    rows = site_rows(jax.lax.stop_gradient(sites), canvas.size)
+    ids = search_cells(backend, canvas.grid, min(canvas.k, sites.num_sites), rows, near)
+    return new_lists(ids, canvas, sites)
 
-    def kernel(kernels, launch, sites, _):
-        return search_by_groups(grid, k, kernels.search_lists, launch, sites)
 
-    def engine(engine, sites, _):
-        rows, shape = jnp.stack(site_rows(sites, grid.size)), (grid.rows, grid.columns, k)
-        return engine.search_lists(rows, shape, cell=grid.cell)
+def search_cells(
+    backend: Backend, grid: Grid, k: int, rows: Rows, near: jax.Array | None = None
+) -> jax.Array:
+    """The lists int32[Hc, Wc, K] of a grid, by culling; or without earlier lists by the kernel or
+    in C++."""
+
+    def kernel(kernels, launch, rows, _):
+        return search_by_groups(grid, k, kernels.search_lists, launch, rows)
+
+    def engine(engine, rows, _):
+        shape = (grid.rows, grid.columns, k)
+        return engine.search_lists(jnp.stack(rows), shape, cell=grid.cell)
 
     culling = partial(search_by_culling, grid, k)
-    ids = backend.run(sites, near, xla=culling, pallas=kernel, cpu=engine)
-    return new_lists(ids, canvas, sites)
+    return backend.run(rows, near, xla=culling, pallas=kernel, cpu=engine)

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 from sad_jax.lists.bounds import bounds, box_of, places
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
-from sad_jax.model.sites import Sites, hilbert_index
+from sad_jax.model.score import Rows
+from sad_jax.model.sites import hilbert_index
 
 if TYPE_CHECKING:
     from kernels_pallas import Launch
@@ -28,13 +29,11 @@ BOUNDS = 2**25  # of groups in tiles that may exist at once
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def search_by_groups(
-    grid: Grid, k: int, search: Callable, launch: Launch, sites: Sites
-) -> jax.Array:
+def search_by_groups(grid: Grid, k: int, search: Callable, launch: Launch, rows: Rows) -> jax.Array:
     """The lists int32[Hc, Wc, K], tile by tile, by the kernel ``search``."""
-    side, rows = KERNEL_TILE, formula.site_rows(sites, grid.size)
-    along = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
-    ids = jnp.pad(along, (0, -sites.num_sites % GROUP), mode="edge").reshape(-1, GROUP)
+    side, position = KERNEL_TILE, jnp.stack([rows.x, rows.y], -1)
+    along = jnp.argsort(hilbert_index(position, grid.size)).astype(jnp.int32)
+    ids = jnp.pad(along, (0, -len(along) % GROUP), mode="edge").reshape(-1, GROUP)
     grouped = formula.take(rows, ids)
     tiles_y, tiles_x = -(-grid.rows // side), -(-grid.columns // side)
     tiles, chunk = tiles_y * tiles_x, max(1, BOUNDS // len(ids))

@@ -34,9 +34,11 @@ class Canvas:
       shape: (H, W) in pixels.
       k: K, sites in a list, 1 to 32.
       cell: pixels a side of the square that shares a list: 1, 2 or 4.
+      side: of a window of a larger picture, that picture's longer side, which is S of the formula;
+        None for a whole picture.
 
     Raises:
-      ValueError: a size below one pixel, or a K or cell out of range.
+      ValueError: a size below one pixel, or a K, cell or side out of range.
 
     Example:
       >>> import sad_jax as sad
@@ -50,6 +52,7 @@ class Canvas:
     shape: tuple[int, int]
     k: int = dataclasses.field(default=8, kw_only=True)
     cell: int = dataclasses.field(default=1, kw_only=True)
+    side: int | None = dataclasses.field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self):
         if any(isinstance(n, jax.core.Tracer) for n in jax.tree.leaves(vars(self))):
@@ -71,6 +74,13 @@ class Canvas:
             )
         for name, value in {"shape": shape, "k": k[0], "cell": cell[0]}.items():
             object.__setattr__(self, name, value)
+        side = None if self.side is None else whole_numbers([self.side])
+        if self.side is not None and (side is None or side[0] < max(shape)):
+            raise ValueError(
+                f"expected a side of at least {max(shape)}, that of the window, "
+                f"got {describe(self.side)}"
+            )
+        object.__setattr__(self, "side", side[0] if side and side[0] > max(shape) else None)
 
     @classmethod
     def of(
@@ -82,6 +92,7 @@ class Canvas:
             own.shape,
             k=own.k if k is None else k,
             cell=own.cell if cell is None else cell,
+            side=own.side,
         )
 
     @property
@@ -98,22 +109,26 @@ class Canvas:
 
     @property
     def size(self) -> int:
-        """S of the formula: the longer side in pixels."""
-        return max(self.shape)
+        """S of the formula: the longer side in pixels, of the whole picture."""
+        return self.side or max(self.shape)
 
     @property
     def grid(self) -> Grid:
         """How its cells are laid out."""
-        return Grid(self.height, self.width, self.cell)
+        return Grid(self.height, self.width, self.cell, side=self.side)
 
 
 class Grid(NamedTuple):
-    """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block."""
+    """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block.
+
+    ``side``: as in ``Canvas``.
+    """
 
     height: int
     width: int
     cell: int
     lanes: int = 8192
+    side: int | None = None
 
     @property
     def rows(self) -> int:
@@ -126,7 +141,7 @@ class Grid(NamedTuple):
     @property
     def size(self) -> int:
         """S of the formula, in pixels."""
-        return max(self.height, self.width)
+        return self.side or max(self.height, self.width)
 
     @property
     def block(self) -> int:

@@ -101,6 +101,27 @@ def site_rows(sites: Sites, size: int) -> Rows:
     )
 
 
+def stretched(rows: Rows, scale_x: float, scale_y: float) -> Rows:
+    """The rows on a canvas of ``scale`` times the pixels along each axis; every score stays.
+
+    Pixels are squares around their centres, so the point x goes to (x + 1/2) scale - 1/2. With
+    D = diag(scale) a metric M becomes D^-1 M D^-1, whose axes stand elsewhere unless both scales
+    are one; they are the eigenvectors of a symmetric 2 x 2 matrix. Not for derivatives.
+    """
+    moved = rows._replace(
+        x=rows.x * scale_x + 0.5 * (scale_x - 1), y=rows.y * scale_y + 0.5 * (scale_y - 1)
+    )
+    if scale_x == scale_y:
+        return moved._replace(fx=rows.fx / scale_x, fy=rows.fy / scale_x)
+    h2, xx, yy, xy = rows.h**2, rows.fx**2, rows.fy**2, rows.fx * rows.fy
+    m_xx, m_yy = (xx + h2 * yy) / scale_x**2, (yy + h2 * xx) / scale_y**2
+    m_xy = (xy - h2 * xy) / (scale_x * scale_y)
+    half, root = (m_xx - m_yy) / 2, (xx + yy) * rows.h / (scale_x * scale_y)
+    largest = (m_xx + m_yy) / 2 + jnp.hypot(half, m_xy)
+    angle, length = 0.5 * jnp.arctan2(m_xy, half), jnp.sqrt(largest)
+    return moved._replace(fx=length * jnp.cos(angle), fy=length * jnp.sin(angle), h=root / largest)
+
+
 def gather(table: jax.Array, ids: jax.Array) -> jax.Array:
     """Entries ``ids`` of every row of float[R, N] -> float[R, *ids.shape].
 

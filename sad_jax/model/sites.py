@@ -66,7 +66,12 @@ class Sites(flax.struct.PyTreeNode):
         return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
 
     def _repr_html_(self) -> str:
-        """Number, channels, and of every field the least, middle and largest value."""
+        """Where the sites lie, in their colours, and their figures, as notebooks show them."""
+        position, color = (np.asarray(a)[self.alive] for a in (self.position, self.color))
+        return html.beside(html.dots(position, color), self.table())
+
+    def table(self) -> str:
+        """Number, channels, and of every field the least, middle and largest value, as HTML."""
         alive = np.asarray(self.alive)
         head = f"<b>{np.sum(alive):,} sites</b>, {self.channels} channels, {len(alive):,} slots"
         rows: list[tuple[str, ...]] = [("field", "least", "median", "largest")]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
+from jaxtyping import Float
 
 from sad_jax import html
 from sad_jax.backend import resolve
@@ -21,6 +23,9 @@ from sad_jax.model.arguments import describe
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.rows import Rows
 from sad_jax.storage.pictures import as_rgb
+
+if TYPE_CHECKING:
+    from sad_jax.viewer.page import Page
 
 
 class Best(flax.struct.PyTreeNode):
@@ -104,10 +109,20 @@ class State(flax.struct.PyTreeNode):
         backend = resolve(None, (self.sites, self.lists), k=self.lists.k)
         return draw(backend, self.sites, self.lists)
 
+    def explore(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Page:
+        """The page of ``sad_jax.viz.explore``, on which to look around in the diagram.
+
+        Args:
+          photo: to compare with.
+        """
+        from sad_jax import viz
+
+        return viz.explore(self.compact(), self.lists.canvas, photo)
+
     def _repr_html_(self) -> str:
         """The picture as it stands, and its sites, as notebooks show them."""
         picture = html.thumbnail(as_rgb(self.image()))
-        return html.beside(picture, f"step {int(self.step)}, {self.sites._repr_html_()}")
+        return html.beside(picture, f"step {int(self.step)}, {self.sites.table()}")
 
 
 def check_state(state: State) -> None:

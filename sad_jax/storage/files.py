@@ -14,35 +14,10 @@ from sad_jax.storage.atomic import read_bytes, write_bytes
 SUFFIXES = (".sad", ".txt", ".json")
 
 
-def save(path: str | os.PathLike, sites: Sites, canvas: Canvas | tuple[int, int]) -> None:
-    """Writes sites to a file, whole or not at all; the suffix says in which form.
-
-    Args:
-      path: ending in ``.sad`` (any number of channels, exact), ``.txt`` or ``.json`` (the official
-        forms: three channels, always read as K = 8 and cells of one pixel).
-      sites: N sites.
-      canvas: (H, W) in pixels, meaning K = 8 and cells of one pixel, or a ``Canvas``.
-
-    Raises:
-      ValueError: for another suffix, or sites that the form cannot hold.
-
-    Example:
-      >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
-      >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 4, key=jax.random.key(0))
-      >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")
-      >>> sad.save(path, sites, (8, 8))
-      >>> sites, canvas = sad.load(path)
-      >>> sites.num_sites, canvas.shape
-      (4, (8, 8))
-    """
-    canvas = Canvas.of(canvas)
-    suffix = check_suffix(path)
-    if suffix == ".sad":
-        data = sad.encode(sites, canvas)
-    else:
-        form = official.format_txt if suffix == ".txt" else official.format_json
-        data = form(sites, canvas).encode()
-    write_bytes(path, data)
+def save_official(path: str | os.PathLike, sites: Sites, canvas: Canvas | tuple[int, int]) -> None:
+    """Writes sites of three channels to a ``.txt`` or ``.json`` file, whole or not at all."""
+    form = official.format_txt if check_suffix(path) == ".txt" else official.format_json
+    write_bytes(path, form(sites, Canvas.of(canvas)).encode())
 
 
 def load(path: str | os.PathLike, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites, Canvas]:

@@ -1,7 +1,11 @@
 """A folder of photographs: names, what is done, what is foreign or of other settings."""
 
 import json
+import multiprocessing
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +159,47 @@ def test_memory_is_freed_after_a_few_kinds_of_fits(monkeypatch):
     for kind in range(runtime.MOST_KINDS):
         programs.used(kind)
     assert len(cleared) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["--workers", "--cluster"])
+def test_workers_fit_each_picture_once_though_one_is_killed(capsys, where):
+    for name in ("c.png", "d.png"):
+        sad.write_image(f"album/{name}", np.full((4, 5, 3), 0.25))
+    Path("album/e.png").write_bytes(b"no picture")
+    words = ["--sites", 4, "--steps", 6, "--json", "rows.json"]
+    if where == "--workers":
+        killer = threading.Thread(target=kill_a_child, args=("out/a.json",))
+        killer.start()
+        assert run(*words, where, 2) == 2
+        killer.join()
+    else:
+        distributed = pytest.importorskip("distributed")
+        with distributed.LocalCluster(1, threads_per_worker=1, dashboard_address=None) as cluster:
+            assert run(*words, where, cluster.scheduler_address) == 2
+    out, err = capsys.readouterr()
+    rows = json.loads(Path("rows.json").read_text())
+    assert list(rows) == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    assert "error" in rows.pop("e.png")
+    assert "error: " in err
+    assert "e.png" in err
+    for name, row in rows.items():
+        stem = Path("out", name).with_suffix("")
+        sites, _ = sad.load(f"{stem}.sad")
+        assert row["sites"] == sites.num_sites == 4
+        assert sum(line.split()[0] == name for line in out.splitlines()) == 1  # of the table
+        assert not stem.with_suffix(".ckpt").exists()
+
+
+def kill_a_child(path: str) -> None:
+    """Kills a process of ours as soon as a file is there."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("words", [("--workers", 2), ("--cluster", "tcp://nowhere:1")])
+def test_workers_are_for_folders(capsys, words):
+    assert cli.main(["fit", "album/a.png", *map(str, words)]) == 2
+    expected = f"sad-jax: error: expected a folder with {words[0]}, got album/a.png\n"
+    assert capsys.readouterr().err == expected

@@ -11,6 +11,7 @@ from jax.test_util import check_grads
 
 import sad_jax as sad
 from sad_jax.draw import xla
+from sad_jax.lists import view
 from sad_jax.model.canvas import Grid
 
 CASES = [  # shape, sites, channels, K, cell
@@ -171,8 +172,6 @@ def test_given_a_canvas_the_exact_lists_are_used(make_sites):
     lists = sad.find_candidates(sites, canvas)
     np.testing.assert_array_equal(sad.render(sites, canvas), sad.render(sites, lists))
     np.testing.assert_array_equal(sad.owners(sites, canvas), sad.owners(sites, lists))
-    points = jnp.asarray([[1.0, 2.5], [14.2, 0.0]])
-    np.testing.assert_array_equal(sad.query(sites, canvas, points), sad.query(sites, lists, points))
 
 
 @pytest.mark.parametrize(
@@ -202,6 +201,39 @@ def test_query_between_pixels_takes_the_list_of_the_cell(make_sites, reference):
     np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
+def exact_blend(reference, sites, points, k: int, size: int) -> np.ndarray:
+    """In float64, every point by the K sites of least score there."""
+    ids = np.argsort(reference.scores(sites, points, size), axis=1, kind="stable")[:, :k]
+    weights = reference.weights(sites, points, ids, size)
+    return np.einsum("mk,mkc->mc", weights, np.asarray(sites.color, np.float64)[ids])
+
+
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 200])
+def test_query_given_a_canvas_finds_the_exact_list_of_every_point(make_sites, reference, count):
+    """Wherever it lies; a NaN among the points spoils no other."""
+    sites = make_sites(80)
+    points = np.random.default_rng(0).uniform([-9, -9], [25, 21], (count, 2)).astype(np.float32)
+    expected = exact_blend(reference, sites, points, 3, 16)
+    points[::7] = np.nan
+    expected[::7] = np.nan
+    found = sad.query(sites, sad.Canvas((12, 16), k=3, cell=4), points)
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_query_given_a_canvas_has_the_gradients_of_the_lists(make_sites, assert_same):
+    sites = make_sites(80)
+    points = jnp.asarray(np.mgrid[0:12, 0:16][::-1].reshape(2, -1).T, jnp.float32)
+
+    def total(sites, points, lists):
+        color = sad.query(sites, lists, points)
+        return jnp.sum(color * cotangent_like(color))
+
+    slope = jax.jit(jax.grad(total, (0, 1)), static_argnums=2)
+    expected = jax.grad(total, (0, 1))(sites, points, sad.find_candidates(sites, (12, 16)))
+    assert_same(slope(sites, points, sad.Canvas((12, 16))), expected, 1e-4)
+
+
 def test_query_is_differentiable_in_the_points_in_both_modes(make_sites, reference):
     sites = make_sites(10)
     lists = reference.lists(sites, (12, 16))
@@ -222,6 +254,44 @@ def test_resampling_at_twice_the_size_queries_the_stretched_canvas(make_sites, r
     y, x = jnp.meshgrid(jnp.arange(24) / 2 - 0.25, jnp.arange(32) / 2 - 0.25, indexing="ij")
     expected = sad.query(sites, lists, jnp.stack([x, y], -1))
     np.testing.assert_allclose(sad.resample(sites, lists, (24, 32)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "new_shape", "samples"),
+    [
+        ((12, 16), (30, 40), (1, 1)),
+        ((12, 16), (12, 16), (1, 1)),
+        ((12, 16), (25, 7), (1, 3)),  # stretched in one direction, shrunk in the other
+        ((1, 1), (3, 2), (1, 1)),
+        ((13, 10), (6, 5), (3, 2)),
+    ],
+)
+def test_resampling_a_canvas_finds_the_exact_list_of_every_new_pixel(
+    make_sites, reference, shape, new_shape, samples
+):
+    """And a smaller picture is the mean of enough points in each of its pixels."""
+    sites = make_sites(60, 2, shape)
+    fine = np.multiply(new_shape, samples)
+    step = np.divide(shape, fine)[::-1]
+    points = (reference.centers(tuple(fine)) + 0.5) * step - 0.5
+    expected = exact_blend(reference, sites, points, 4, max(shape))
+    expected = expected.reshape(new_shape[0], samples[0], new_shape[1], samples[1], 2)
+    found = sad.resample(sites, sad.Canvas(shape, k=4), new_shape)
+    np.testing.assert_allclose(found, expected.mean((1, 3)), atol=3e-4)
+
+
+@pytest.mark.slow
+def test_resampling_in_bands_shows_no_seam_and_has_a_gradient(make_sites, monkeypatch, assert_same):
+    """At the canvas's own size it is the picture and its gradient, to the bit for the lists."""
+    sites, canvas = make_sites(40, shape=(19, 12)), sad.Canvas((19, 12), k=4)
+    monkeypatch.setattr(view, "BAND", 12 * 5)
+    assert view.View.of(canvas, canvas.shape).bands == 4
+    picture, pull = jax.vjp(lambda s: sad.resample(s, canvas, canvas.shape), sites)
+    lists = sad.find_candidates(sites, canvas)
+    expected, expected_pull = jax.vjp(lambda s: sad.render(s, lists), sites)
+    np.testing.assert_allclose(picture, expected, atol=1e-6)
+    cotangent = cotangent_like(expected)
+    assert_same(pull(cotangent), expected_pull(cotangent), 1e-4)
 
 
 @pytest.mark.parametrize(("shape", "n", "channels", "k", "cell"), [CASES[i] for i in (0, 3, 4, 5)])

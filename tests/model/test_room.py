@@ -36,7 +36,7 @@ def test_drawing_what_does_not_fit_is_refused(gibibyte, make_sites, reference):
         "65535x65536, which take": lambda: sad.find_candidates(sites, (65536, 65535)),
         "99999x9999999, which take": lambda: sad.owners(sites, (9999999, 99999)),
         "70000x60000, which take 140.8 GiB": lambda: sad.resample(sites, lists, (60000, 70000)),
-        "70000x60000": lambda: sad.query(sites, (60000, 70000), np.zeros((1, 2))),
+        "70000x60000": lambda: sad.resample(sites, (12, 16), (60000, 70000)),
     }
     for expected, draw in refused.items():
         with pytest.raises(ValueError, match=f"^expected a picture for .*got {expected}"):

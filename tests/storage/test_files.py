@@ -6,9 +6,10 @@ import os
 import numpy as np
 import pytest
 
+from sad_jax.coding.encode import save
 from sad_jax.model.canvas import Canvas
 from sad_jax.storage import official, sad
-from sad_jax.storage.files import load, parse, save
+from sad_jax.storage.files import load, parse
 
 FIELDS = ("position", "log_tau", "radius", "color", "direction", "log_aniso")
 SIZE, TOTAL = "# Image size: 16 12\n", "# Total sites: "
@@ -169,7 +170,7 @@ def test_a_file_that_is_cut_anywhere_is_refused(make_sites, suffix):
     """Not one site is lost in silence, nor a digit of one."""
     canvas = Canvas((12, 16))
     data = {
-        ".sad": lambda: sad.encode(make_sites(3), canvas),
+        ".sad": lambda: sad.encode_raw(make_sites(3), canvas),
         ".txt": lambda: official.format_txt(make_sites(3), canvas).encode(),
         ".json": lambda: official.format_json(make_sites(3), canvas).strip().encode(),
     }[suffix]()

@@ -11,10 +11,10 @@ import pytest
 
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
-from sad_jax.storage.sad import decode, encode, read_header
+from sad_jax.storage.sad import decode, read_header
+from sad_jax.storage.sad import encode_raw as encode
 
-HEADER = "<4sBBBBHHHII"  # written out again: the layout is a promise, not an implementation detail
-START = 26
+START = 18  # of the payload of ``file``, its checksum before it
 FIELDS = ("position", "log_tau", "radius", "color", "direction", "log_aniso")
 few = hypothesis.settings(max_examples=60, deadline=None)
 
@@ -23,12 +23,29 @@ def bits(array) -> np.ndarray:
     return np.asarray(array, np.float32).view(np.uint32)
 
 
+def number(value: int) -> bytes:
+    """Seven bits a byte, the lowest first; written out again, as the layout is a promise."""
+    low = bytes([value & 127 | 128 * (value > 127)])
+    return low + number(value >> 7) if value > 127 else low
+
+
+def header(magic, version, codec, k, cell, *numbers) -> bytes:
+    return bytes([*magic, version, codec, k, cell]) + b"".join(map(number, numbers))
+
+
 def forged(data: bytes, payload: bytes | None = None, **changes) -> bytes:
     """The file with other header values or payload, and a checksum that fits."""
-    header = read_header(data)
+    old = read_header(data)
     payload = data[START:] if payload is None else payload
-    packed = struct.pack(HEADER, *header._replace(**{"payload_bytes": len(payload)} | changes))
+    packed = header(*old._replace(**{"payload_bytes": len(payload)} | changes))
     return packed + struct.pack("<I", zlib.crc32(packed + payload)) + payload
+
+
+def first_version(data: bytes) -> bytes:
+    """The same file as version 1 had it, with a header of fixed fields."""
+    old = read_header(data)
+    packed = struct.pack("<4sBBBBHHHII", *old._replace(version=1))
+    return packed + struct.pack("<I", zlib.crc32(packed + data[START:])) + data[START:]
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +56,12 @@ def file(make_sites) -> bytes:
 @pytest.mark.parametrize("channels", [1, 3, 4, 7])
 def test_round_trip_is_bit_exact(make_sites, channels):
     sites = make_sites(11, channels)
-    canvas = Canvas((300, 65535), k=12, cell=4)
-    read, read_canvas = decode(encode(sites, canvas))
+    canvas = Canvas((300, 2**31 - 1), k=12, cell=4)
+    read, read_canvas = decode(encode(sites, canvas), max_pixels=None)
     for name in FIELDS:
         np.testing.assert_array_equal(bits(getattr(read, name)), bits(getattr(sites, name)))
         assert getattr(read, name).dtype == np.float32
-    assert read_canvas == Canvas((300, 65535), k=12, cell=4)
+    assert read_canvas == Canvas((300, 2**31 - 1), k=12, cell=4)
 
 
 @few
@@ -66,13 +83,20 @@ def test_any_values_within_the_limits_come_back(rows):
 
 def test_the_layout_is_as_documented(make_sites, file):
     sites = make_sites(5)
-    header = struct.unpack_from(HEADER, file)
-    assert header == (b"\x89SAD", 1, 0, 6, 2, 16, 12, 3, 5, 4 * 10 * 5)
-    assert struct.unpack_from("<I", file, 22)[0] == zlib.crc32(file[:22] + file[26:])
+    packed = header(b"\x89SAD", 2, 0, 6, 2, 16, 12, 3, 5, 4 * 10 * 5)
+    assert file[: START - 4] == packed
+    assert struct.unpack_from("<I", file, START - 4)[0] == zlib.crc32(packed + file[START:])
     planes = np.frombuffer(file, "<f4", offset=START).reshape(10, 5)
     expected = [*sites.position.T, sites.log_tau, sites.radius, *sites.color.T]
     expected += [*sites.direction.T, sites.log_aniso]
     np.testing.assert_array_equal(planes, expected)
+
+
+def test_files_of_version_1_are_still_read(file):
+    old, new = decode(first_version(file)), decode(file)
+    assert old[1] == new[1]
+    for name in FIELDS:
+        np.testing.assert_array_equal(getattr(old[0], name), getattr(new[0], name))
 
 
 def test_read_header(file):
@@ -89,16 +113,16 @@ def test_a_plain_shape_means_the_official_lists(make_sites):
 MALFORMED = {
     "first bytes": lambda file: b"\x89PNG" + file[4:],
     "first bytes b''": lambda file: b"",
-    "header of 26 bytes, got 25": lambda file: file[:25],
+    "more bytes, got 0: truncated": lambda file: file[: START - 4],
     "truncated": lambda file: file[:-1],
     "payload of 200 bytes, got 0": lambda file: file[:START],
     "trailing bytes": lambda file: file + b"\0",
-    "version 1, got 2": lambda file: forged(file, version=2),
-    "version 1, got 0": lambda file: forged(file, version=0),
+    "version 1 or 2, got 3": lambda file: forged(file, version=3),
+    "version 1 or 2, got 0": lambda file: forged(file, version=0),
     "codec": lambda file: forged(file, codec=9),
     "checksum": lambda file: file[:40] + bytes([file[40] ^ 1]) + file[41:],
-    "checksum ": lambda file: file[:14] + bytes([file[14] ^ 1]) + file[15:],
-    "for 4294967295 sites": lambda file: forged(file, num_sites=2**32 - 1),
+    "checksum ": lambda file: file[:11] + bytes([file[11] ^ 1]) + file[12:],
+    "for 2147483647 sites": lambda file: forged(file, num_sites=2**31 - 1),
     "for 5 sites of 65535 channels": lambda file: forged(file, channels=65535),
     "for 6 sites": lambda file: forged(file, num_sites=6),
     "at least one site": lambda file: forged(file, b"", num_sites=0),
@@ -108,7 +132,9 @@ MALFORMED = {
     "K from 1 to 32, got 33": lambda file: forged(file, k=33),
     "cell of 1, 2 or 4 pixels a side, got 3": lambda file: forged(file, cell=3),
     "finite": lambda file: forged(file, file[START:-4] + struct.pack("<f", np.nan)),
-    "payload of 4294967295 bytes": lambda file: forged(file, payload_bytes=2**32 - 1),
+    "payload of 1099511627776 bytes": lambda file: forged(file, payload_bytes=2**40),
+    "at most 2147483647, got 2147483648": lambda file: forged(file, width=2**31),
+    "in 2 bytes": lambda file: file[:8] + b"\x90\0" + file[9:],
 }
 
 
@@ -123,7 +149,7 @@ def test_malformed_files_are_refused_in_one_line(file, expected):
 @few
 @hypothesis.given(st.binary(max_size=300))
 def test_random_bytes_are_refused(data):
-    for prefix in (b"", b"\x89SAD", b"\x89SAD\1\0\x08\1"):
+    for prefix in (b"", b"\x89SAD", b"\x89SAD\2\0\x08\1", b"\x89SAD\2\1\x08\1"):
         with pytest.raises(ValueError, match="expected"):
             decode(prefix + data)
 
@@ -153,7 +179,7 @@ def test_every_truncation_is_refused(file, data):
             "codec": st.integers(0, 255),
             "k": st.integers(0, 255),
             "cell": st.integers(0, 255),
-            "width": st.integers(0, 65535),
+            "width": st.integers(0, 2**31),
             "height": st.integers(0, 65535),
             "channels": st.integers(0, 65535),
             "num_sites": st.integers(0, 2**32 - 1),
@@ -182,6 +208,6 @@ def test_encode_refuses_what_no_file_can_hold(make_sites):
     for expected, wrong in bad.items():
         with pytest.raises(ValueError, match=expected):
             encode(wrong, (12, 16))
-    for shape in ((12, 65536), (0, 4), (4,)):
+    for shape in ((12, 2**31), (0, 4), (4,)):
         with pytest.raises(ValueError, match="expected"):
             encode(sites, shape)

@@ -1,0 +1,317 @@
+"""Random access to a ``.sad`` file: only what a point or a part of the picture needs is decoded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Float
+
+from sad_jax.backend import Backend
+from sad_jax.draw.api import query, render
+from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.exact import find_candidates
+from sad_jax.model.arguments import describe, whole_numbers
+from sad_jax.model.canvas import Canvas
+from sad_jax.model.room import MAX_PIXELS, check_size
+from sad_jax.model.sites import Sites, check_values, pad
+from sad_jax.storage import sad
+from sad_jax.storage.compact.codec import Payload
+from sad_jax.storage.compact.layout import box_unit
+from sad_jax.storage.files import check_suffix
+
+TILE = 64  # pixels a side of what points are looked up in; cells divide it
+MOST_TILES = 16  # kept for the next points
+SHARE_OF_TILES = 0.25  # from which on the whole picture is looked up in at once
+LEAST_POINTS = 64  # looked up at once: XLA computes a few otherwise, with other last bits
+STEPS_AN_OCTAVE = 4  # numbers of sites and points are rounded up to, so that programs are few
+
+
+class Window(NamedTuple):
+    """A part of the picture, in pixels: its first column and row, and its size."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+class Part(NamedTuple):
+    """What a window shows: sites moved to it, and their lists there."""
+
+    sites: Sites
+    lists: Candidates
+
+
+class SadFile:
+    """An open ``.sad`` file, of which sites are decoded as they are needed.
+
+    Attributes:
+      canvas: the picture's size, K and cell size.
+      channels: of its colours.
+      num_sites: in the file.
+      level: of detail: the picture is that of every 2^level-th site along the file's curve.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[int, int], bytes],
+        size: int,
+        *,
+        level: int = 0,
+        max_pixels: int | None = MAX_PIXELS,
+        implementation: str | Backend | None = None,
+    ):
+        """``read`` gives (offset, count) bytes of a file of ``size`` bytes; see ``open``."""
+        self._implementation = implementation
+        self._header, end, _ = sad.parse_header(read(0, min(sad.LONGEST_HEADER, size)))
+        start = end + sad.CHECKSUM_BYTES
+        sad.check_length(self._header, size - start)
+        self.canvas, self.channels = self._header.canvas, self._header.channels
+        self.num_sites = self._header.num_sites
+        check_size(self.canvas.width, self.canvas.height, self.channels, max_pixels)
+        if whole_numbers([level]) is None or not 0 <= level < 32:
+            raise ValueError(f"expected a level of 0 to 31, got {describe(level)}")
+        self.level = int(level)
+        self._payload: Payload | None = None
+        self._sites: Sites | None = None
+        self._start, self._parts = start, dict[Window, Part]()
+        if self._header.codec == sad.COMPACT:
+            self._payload = sad.open_payload(self._header, lambda at, n: read(start + at, n))
+        else:
+            whole, _ = sad.decode(read(0, size), max_pixels=max_pixels)
+            self._sites = self._coarser(jax.tree.map(lambda leaf: leaf[:: 1 << self.level], whole))
+
+    @property
+    def bytes_read(self) -> int:
+        """Of the file so far."""
+        payload = self._payload
+        read = self._header.payload_bytes if payload is None else payload.bytes_read
+        return self._start + read
+
+    @property
+    def window(self) -> Window:
+        """The whole picture."""
+        return Window(0, 0, self.canvas.width, self.canvas.height)
+
+    def sites(self) -> Sites:
+        """All sites of the file's level, in its order."""
+        if self._sites is None:
+            assert self._payload is not None
+            every = np.arange(self._payload.head.order.groups)
+            self._sites = self._read(every)
+        return self._sites
+
+    def render(self, window: tuple[int, int, int, int] | None = None) -> Float[np.ndarray, "H W C"]:
+        """The picture, or a part of it: the very values that the whole picture has there.
+
+        Args:
+          window: (x, y, width, height) in pixels, within the canvas; None is all of it.
+
+        Returns:
+          float32[height, width, C].
+
+        Raises:
+          ValueError: a window that is not within the canvas, or a damaged file.
+        """
+        wanted = self._checked(window)
+        cell = self.canvas.cell
+        x, y = wanted.x // cell * cell, wanted.y // cell * cell
+        right, bottom = wanted.x + wanted.width, wanted.y + wanted.height
+        part = self._part(Window(x, y, right - x, bottom - y))
+        picture = np.asarray(render(*part, implementation=self._implementation))
+        return picture[wanted.y - y :, wanted.x - x :]
+
+    def query(self, points: Float[ArrayLike, "*M 2"]) -> Float[np.ndarray, "*M C"]:
+        """Colours at any points, each by the list of its cell, as ``query`` has them of lists.
+
+        Args:
+          points: float[..., 2], (x, y) in pixels.
+
+        Returns:
+          float32[..., C].
+
+        Raises:
+          ValueError: points that are no pairs, or a damaged file.
+        """
+        points = np.asarray(points)
+        if points.ndim < 1 or points.shape[-1] != 2 or points.dtype.kind not in "fiu":
+            raise ValueError(f"expected points [..., 2], real numbers, got {describe(points)}")
+        flat = points.reshape(-1, 2).astype(np.float32)
+        colors = np.zeros((len(flat), self.channels), np.float32)
+        for window, own in self._windows(flat).items():
+            part = self._part(window)
+            near = flat[own] - np.array([window.x, window.y], np.float32)
+            padded = np.resize(near, (_rounded_up(max(len(near), LEAST_POINTS)), 2))
+            colors[own] = np.asarray(query(*part, padded))[: len(near)]
+        return colors.reshape(*points.shape[:-1], self.channels)
+
+    def _windows(self, points: np.ndarray) -> dict[Window, np.ndarray]:
+        """The windows in which points float[M, 2] lie, or which are nearest, and which they are."""
+        if not len(points):
+            return {}
+        height, width = self.canvas.shape
+        last = np.array([width - 1, height - 1])
+        with np.errstate(invalid="ignore"):
+            pixels = np.floor(np.clip(np.nan_to_num(points, nan=0.0), 0, last) + 0.5)
+        tiles = np.minimum(pixels, last).astype(np.int64) // TILE
+        columns = -(-width // TILE)
+        number = tiles[:, 1] * columns + tiles[:, 0]
+        found, where = np.unique(number, return_inverse=True)
+        if len(found) > SHARE_OF_TILES * columns * -(-height // TILE) or not self._in_groups:
+            return {self.window: np.arange(len(points))}
+        order = np.argsort(where, kind="stable")
+        split = np.split(order, np.cumsum(np.bincount(where))[:-1])
+        tiles_of = zip(found.tolist(), split, strict=True)
+        return {self._tile(n // columns, n % columns): own for n, own in tiles_of}
+
+    def _tile(self, row: int, column: int) -> Window:
+        x, y = column * TILE, row * TILE
+        height, width = self.canvas.shape
+        return Window(x, y, min(TILE, width - x), min(TILE, height - y))
+
+    @property
+    def _in_groups(self) -> bool:
+        """Whether a part can be read without the rest."""
+        return self._payload is not None and self._payload.head.order.groups > 0 and not self.level
+
+    def _part(self, window: Window) -> Part:
+        """The sites and lists of a window."""
+        if window not in self._parts:
+            while len(self._parts) >= MOST_TILES:
+                self._parts.pop(next(iter(self._parts)))
+            self._parts[window] = self._find(window)
+        return self._parts[window]
+
+    def _find(self, window: Window) -> Part:
+        sites = self.sites() if window == self.window or not self._in_groups else self._near(window)
+        moved = sites.position - jnp.asarray([window.x, window.y], jnp.float32)
+        sites = sites.replace(position=jnp.where(sites.alive[:, None], moved, 0))
+        canvas = self.canvas
+        if window != self.window:
+            shape, side = (window.height, window.width), canvas.size
+            canvas = Canvas(shape, k=canvas.k, cell=canvas.cell, side=side)
+        return Part(sites, find_candidates(sites, canvas, implementation=self._implementation))
+
+    def _near(self, window: Window) -> Sites:
+        """The base, and the groups that the window may show; free slots up to a round number."""
+        payload = self._payload
+        assert payload is not None
+        unit, boxes = box_unit(self.canvas.size), payload.index.boxes
+        seen = np.ones(len(boxes), bool)
+        for axis, (first, size) in enumerate(((window.x, window.width), (window.y, window.height))):
+            low, high = first // unit, (first + size - 1) // unit
+            seen &= (boxes[:, 2 * axis] <= high) & (boxes[:, 2 * axis + 1] >= low)
+        sites = self._read(np.flatnonzero(seen))
+        return pad(sites, min(_rounded_up(sites.num_sites), self.num_sites))
+
+    def _read(self, groups: np.ndarray) -> Sites:
+        """The sites of the base and of some groups, of the file's level."""
+        payload = self._payload
+        assert payload is not None
+        order = payload.head.order
+        if self.level >= order.base_level:
+            payload.read_base(self.level)
+            which = np.arange(0, self.num_sites, 1 << self.level)
+        else:
+            payload.read_groups(groups, self.level)
+            which = order.members(groups, self.level)
+        check_values(sites := Sites(**jax.device_put(payload.sites(which))))
+        return self._coarser(sites)
+
+    def _coarser(self, sites: Sites) -> Sites:
+        """Sites of a level, each of which stands for 2^level of them.
+
+        Borders are as much wider as the sites are farther apart; a large radius, which was to cover
+        sites that are left out, is no larger than that.
+        """
+        if not self.level:
+            return sites
+        apart = math.sqrt(self.canvas.pixels / sites.num_sites)
+        wider = sites.log_tau - self.level * math.log(2) / 2
+        return sites.replace(log_tau=wider, radius=jnp.minimum(sites.radius, apart))
+
+    def _checked(self, window: tuple[int, int, int, int] | None) -> Window:
+        if window is None:
+            return self.window
+        numbers = whole_numbers(window)
+        if numbers is None or len(numbers) != 4:
+            raise ValueError(f"expected a window (x, y, width, height), got {describe(window)}")
+        found, (height, width) = Window(*numbers), self.canvas.shape
+        inside = found.x >= 0 and found.y >= 0 and min(found.width, found.height) >= 1
+        if not inside or found.x + found.width > width or found.y + found.height > height:
+            raise ValueError(
+                f"expected a window within {width}x{height} pixels, got {found.width}x"
+                f"{found.height} at ({found.x}, {found.y})"
+            )
+        return found
+
+
+def open(  # noqa: A001
+    path: str | os.PathLike,
+    *,
+    level: int = 0,
+    max_pixels: int | None = MAX_PIXELS,
+    implementation: str | Backend | None = None,
+) -> SadFile:
+    """Opens a ``.sad`` file for random access.
+
+    A compact file is read in part: the base, a sixteenth of its sites, and the groups of 256 sites
+    that a point or a window needs. The checksum of the head and the ends of the groups are checked,
+    that of the whole file is not; ``load`` does that. Every read opens the file and closes it.
+
+    Args:
+      path: of the file, ending in ``.sad``.
+      level: of detail; 0 is the whole picture, each level has half of the sites of the one before,
+        and from 4 on the start of the file is enough. For thumbnails and for progress.
+      max_pixels: refuses a larger canvas, as in ``load``.
+      implementation: of searches and drawing, as in ``render``.
+
+    Returns:
+      A ``SadFile`` with ``query(points)`` and ``render(window)``.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is no whole ``.sad`` file.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
+      >>> sites = sad.init_sites(jnp.ones((48, 64, 3)), 600, key=jax.random.key(0))
+      >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")
+      >>> sad.save(path, sites, (48, 64), quality=6)
+      >>> file = sad.open(path)
+      >>> file.render((8, 8, 4, 2)).shape, file.query([[8.0, 8.0]]).shape
+      ((2, 4, 3), (1, 3))
+    """
+    if check_suffix(path) != ".sad":
+        raise ValueError(f"expected a .sad file to open, got {str(path)!r}")
+    if Path(path).is_dir():
+        raise ValueError(f"expected a .sad file to open, got a directory: {path}")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"expected a .sad file to open, got no such file: {path}")
+
+    def read(at: int, count: int) -> bytes:
+        with Path(path).open("rb") as stream:
+            stream.seek(at)
+            return stream.read(count)
+
+    size = os.path.getsize(path)
+    try:
+        return SadFile(
+            read, size, level=level, max_pixels=max_pixels, implementation=implementation
+        )
+    except ValueError as error:
+        raise ValueError(f"{error}: {path}") from error
+
+
+def _rounded_up(count: int) -> int:
+    """The next of the numbers with so many steps an octave."""
+    step = max(1, (1 << max(count - 1, 1).bit_length()) // (2 * STEPS_AN_OCTAVE))
+    return -(-count // step) * step

@@ -1,0 +1,134 @@
+"""Random access: parts of a file show what the whole shows, and only they are read."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import sad_jax as sad
+from sad_jax.coding.boxes import influence
+from sad_jax.coding.encode import Job, along_curve, file_of
+from sad_jax.coding.rounding import Draft
+from sad_jax.model.value_range import ValueRange
+from sad_jax.optimize.least_squares import make_target
+from sad_jax.storage.compact.layout import box_unit
+from sad_jax.storage.compact.rules import Rules, Steps
+
+SHAPE = (90, 150)
+CANVAS = sad.Canvas(SHAPE, k=5, cell=2)
+
+
+@pytest.fixture(scope="module")
+def job(make_sites) -> Job:
+    """Sites that are seen only nearby."""
+    sites = jax.tree.map(jnp.asarray, make_sites(1500, shape=SHAPE))
+    sites = sites.replace(log_tau=6 + 0.1 * sites.log_tau, radius=1 + 0.1 * sites.radius)
+    target = make_target(CANVAS.grid, jnp.zeros((*SHAPE, 3)))
+    return Job(sites, CANVAS, target, ValueRange(), known=False)
+
+
+@pytest.fixture(scope="module")
+def path(job, tmp_path_factory):
+    rules = Rules(Steps(100, 120, 70, 80, 80, 180), CANVAS.size, 8)
+    numbers = Draft(job.sites, rules, None).round_all()
+    path = tmp_path_factory.mktemp("files") / "a.sad"
+    path.write_bytes(file_of(job, along_curve(numbers, rules, ValueRange())))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(path) -> np.ndarray:
+    return np.asarray(sad.render(*sad.load(path)))
+
+
+def test_a_whole_picture_is_that_of_load(path, whole):
+    file = sad.open(path)
+    assert file.canvas == CANVAS
+    assert (file.num_sites, file.channels, file.level) == (1500, 3, 0)
+    assert file.bytes_read < 200
+    np.testing.assert_array_equal(file.render(), whole)
+    assert file.bytes_read == path.stat().st_size
+
+
+@pytest.mark.parametrize("window", [(0, 0, 5, 4), (31, 17, 40, 33), (149, 89, 1, 1)])
+def test_a_window_shows_what_the_whole_shows_there(path, whole, window):
+    x, y, width, height = window
+    file = sad.open(path)
+    np.testing.assert_array_equal(file.render(window), whole[y : y + height, x : x + width])
+    assert file.bytes_read < path.stat().st_size
+
+
+def test_points_have_the_colours_of_the_whole(path):
+    sites, canvas = sad.load(path)
+    points = np.random.default_rng(0).uniform([-9, -9], [160, 99], (40, 2)).astype(np.float32)
+    points[:3] = [[np.nan, 3], [1e30, -1e30], [-0.5, 89.5]]
+    expected = np.asarray(sad.query(sites, sad.find_candidates(sites, canvas), points))
+    for start, stop in ((0, 40), (4, 6), (3, 4)):  # the whole picture, two tiles, one tile
+        file = sad.open(path)
+        found = file.query(points[start:stop])
+        np.testing.assert_allclose(found, expected[start:stop], rtol=1e-6, atol=1e-6)
+    assert file.bytes_read < path.stat().st_size
+    assert file.query(np.zeros((0, 2))).shape == (0, 3)
+
+
+def test_boxes_hold_all_that_groups_show(path):
+    sites, canvas = sad.load(path)
+    lists = sad.find_candidates(sites, canvas)
+    order = sad.open(path)._payload.head.order
+    boxes, unit = influence(order, lists), box_unit(canvas.size)
+    ids = np.repeat(np.repeat(np.asarray(lists.ids), 2, 0), 2, 1)[: SHAPE[0], : SHAPE[1]]
+    for group in range(order.groups):
+        shown = ((ids // 256 == group) & (ids % 16 != 0)).any(-1)
+        rows, columns = np.nonzero(shown.any(1))[0], np.nonzero(shown.any(0))[0]
+        if not len(rows):
+            assert boxes[group, 0] > boxes[group, 1]
+            continue
+        ends = columns[0], columns[-1], rows[0], rows[-1]
+        assert boxes[group].tolist() == [end // unit for end in ends]
+
+
+@pytest.mark.parametrize("level", [1, 4, 6])
+def test_levels_have_every_so_many_sites(path, level):
+    file = sad.open(path, level=level)
+    whole = sad.load(path)[0]
+    np.testing.assert_array_equal(file.sites().color, whole.color[:: 2**level])
+    assert file.sites().num_sites == -(-1500 // 2**level)
+    if level >= 4:
+        assert file.bytes_read < path.stat().st_size / 8
+
+
+def test_damage_of_a_group_is_told_where_it_is_read(path, tmp_path):
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    damaged = tmp_path / "b.sad"
+    damaged.write_bytes(data)
+    with pytest.raises(ValueError, match="expected the checksum"):
+        sad.load(damaged)
+    with pytest.raises(ValueError, match="damaged"):
+        sad.open(damaged).sites()
+
+
+def test_lossless_files_are_opened_too(make_sites, tmp_path):
+    sites = make_sites(20)
+    sad.save(tmp_path / "a.sad", sites, (12, 16))
+    file = sad.open(tmp_path / "a.sad")
+    expected = np.asarray(sad.render(sites, (12, 16)))
+    np.testing.assert_array_equal(file.render((3, 2, 9, 8)), expected[2:10, 3:12])
+    assert sad.open(tmp_path / "a.sad", level=2).sites().num_sites == 5
+
+
+def test_wrong_arguments_end_in_one_line(path, tmp_path):
+    file = sad.open(path)
+    for window in ((0, 0, 151, 1), (-1, 0, 2, 2), (0, 0, 0, 1), (1, 2, 3), "abcd"):
+        with pytest.raises(ValueError, match="expected a window"):
+            file.render(window)
+    with pytest.raises(ValueError, match="expected points"):
+        file.query([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match="expected a level of 0 to 31, got -1"):
+        sad.open(path, level=-1)
+    with pytest.raises(ValueError, match=r"expected a \.sad file to open"):
+        sad.open(tmp_path / "a.txt")
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        sad.open(tmp_path / "none.sad")
+    with pytest.raises(ValueError, match="expected at most 100 pixels"):
+        sad.open(path, max_pixels=100)
