@@ -33,7 +33,7 @@ def figures(path: str, num_sites: int) -> dict:
     sites, canvas = sad.decode(result.data)
     ways = {"cells' lists": sad.find_candidates(sites, canvas), "exact lists": canvas}
     shown = {name: sad.resample(sites, lists, photo.shape[:2]) for name, lists in ways.items()}
-    shown |= {name: enlarged(half, filter) for name, filter in FILTERS.items()}
+    shown |= {name: enlarged(half, kernel) for name, kernel in FILTERS.items()}
     row = {"photo": Path(path).name, "sites": num_sites, "psnr at its own size": result.psnr}
     for name, picture in shown.items():
         picture = np.clip(picture, 0, 1)
@@ -43,11 +43,11 @@ def figures(path: str, num_sites: int) -> dict:
     return row
 
 
-def enlarged(image: np.ndarray, filter: Image.Resampling) -> np.ndarray:
+def enlarged(image: np.ndarray, kernel: Image.Resampling) -> np.ndarray:
     """Twice the size, channel by channel, in floats."""
     size = (2 * image.shape[1], 2 * image.shape[0])
     planes = [Image.fromarray(plane) for plane in np.moveaxis(image.astype(np.float32), -1, 0)]
-    return np.stack([np.asarray(plane.resize(size, filter)) for plane in planes], -1)
+    return np.stack([np.asarray(plane.resize(size, kernel)) for plane in planes], -1)
 
 
 def processor_seconds(sites, lists, canvas) -> float:

@@ -130,7 +130,7 @@ class FastFit:
     def run(self, state: State, target: Target, pace: Pace) -> State:
         """Steps on the same lists, in parts that have one curvature each."""
 
-        def part(state: State, some: jax.Array, exact: jax.Array) -> State:
+        def part(state: State, some: Any, exact: Any) -> State:
             return run_gauss_newton(
                 state, target, some, pace.damping, pace.sharpest, exact, optimizer=self.optimizer
             )
