@@ -38,6 +38,8 @@ from .model.tangent import TrustRegion as TrustRegion
 from .optimize.adam import Rates as Rates
 from .optimize.adam import adam as adam
 from .optimize.edits import refresh as refresh
+from .optimize.ensemble import Ensemble as Ensemble
+from .optimize.ensemble import minimize_ensemble as minimize_ensemble
 from .optimize.gauss_newton import gauss_newton as gauss_newton
 from .optimize.loop import densify as densify
 from .optimize.loop import make_state as make_state

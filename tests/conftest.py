@@ -42,13 +42,8 @@ from sad_jax.model.tangent import chain_matrix
 from sad_jax.optimize import density, least_squares
 from sad_jax.optimize.least_squares import make_target
 
-SLOW_EXAMPLES = (
-    "driver.py",
-    "batch.py",
-    "loop.py",
-    "many.py",
-    "workers.py",
-)  # of docstrings, which fit or minimise
+# modules whose examples fit, minimise or start a process
+SLOW_EXAMPLES = ("driver.py", "batch.py", "ensemble.py", "loop.py", "many.py", "workers.py")
 
 
 def pytest_collection_modifyitems(items) -> None:

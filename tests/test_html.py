@@ -63,7 +63,7 @@ def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
     sites = make_sites(12)
     figures = {
         "psnr": 31.4159,
-        "float_psnr": 31.5,
+        "float_psnr": 31.7,
         "ssim": 0.9,
         "steps": 7,
         "seconds": 1.5,

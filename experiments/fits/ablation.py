@@ -42,6 +42,7 @@ VARIANTS: dict[str, Change] = {
     # one curvature for all steps on the same lists
     "lists every 2 steps": recipe(lists_every=2),
     "lists every 10 steps": recipe(lists_every=10, curvature_every=10),
+    "whole lists from the start": recipe(early_k=32),
     "K = 4": lambda config: replace(config, k=4),
     "K = 12": lambda config: replace(config, k=12),
     "cells of 2": lambda config: replace(config, cell=2),

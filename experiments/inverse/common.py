@@ -32,6 +32,7 @@ TV_STEPS = 1000  # of the primal-dual algorithm,
 TV_BALANCE = 10.0  # its primal step over its dual one, square root
 ROUNDING = 1e-3  # of the gradient's length in the TV that SAD sees
 PARAMETERS = 7  # of a site, besides its colours
+MEMBERS = 4  # of an ensemble
 SEEDS = (0, 1, 2)
 GAP = 4  # pixels between two pictures of the montage
 
@@ -59,12 +60,18 @@ class Problem:
     shown: Picture
     counts: Picture | None = None
 
-    def figures(self, picture: Picture) -> dict[str, float]:
-        picture = np.clip(picture, 0, 1)
-        figures = {"psnr": psnr(picture, self.truth), "ssim": ssim(picture, self.truth)}
+    def figures(self, picture: Picture, std: Picture | None = None) -> dict[str, float]:
+        """Of what is scored; of an ensemble also how its spread and its error go together."""
+        picture, truth = np.clip(picture, 0, 1), np.asarray(self.truth)
+        figures = {"psnr": psnr(picture, truth), "ssim": ssim(picture, truth)}
+        counts = np.full(truth.shape[:2], True) if self.counts is None else np.asarray(self.counts)
         if self.counts is not None:
-            counts = np.asarray(self.counts)
-            figures["psnr"] = psnr(picture[counts][None], np.asarray(self.truth)[counts][None])
+            figures["psnr"] = psnr(picture[counts][None], truth[counts][None])
+        if std is not None:
+            error = np.sqrt(np.mean((picture - truth) ** 2, axis=-1))[counts]
+            spread = np.sqrt(np.mean(np.asarray(std) ** 2, axis=-1))[counts]
+            figures["correlation"] = float(np.corrcoef(error, spread)[0, 1])
+            figures["within_two_stds"] = float(np.mean(error <= 2 * spread))
         return figures
 
 
@@ -123,17 +130,32 @@ def run_sad_tv(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Arr
     return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **solver)
 
 
+def run_ensemble(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, ...]:
+    """The mean of TV's loss over sites from several starts, and their standard deviation."""
+    starts = jax.vmap(lambda key: even_sites(problem, settings.tv_sites, key))
+    found = sad.minimize_ensemble(
+        penalised,
+        starts(jax.random.split(jax.random.key(seed), MEMBERS)),
+        problem.start.shape[:2],
+        problem.operator,
+        problem.data,
+        settings.tv,
+        num_sites=settings.tv_sites,
+        color_range=(0.0, 1.0),
+        **SOLVERS[settings.tv_solver],
+    )
+    numbers = MEMBERS * settings.tv_sites * (PARAMETERS + problem.start.shape[2])
+    return found.mean, numbers, found.std
+
+
 def minimize(
     problem: Problem, seed: int, sites: int, loss: Callable, *weight: float, **options
 ) -> tuple[jax.Array, int]:
     """``sad.minimize`` from a quarter of the sites, spread evenly."""
-    key, (height, width, channels) = jax.random.key(seed), problem.start.shape
-    even = sad.init_sites(jnp.full_like(problem.start, 0.5), sites // 4, key=key)
-    column, row = jnp.round(even.position).astype(int).T
     state = sad.minimize(
         loss,
-        even.replace(color=problem.start[row, column]),
-        (height, width),
+        even_sites(problem, sites, jax.random.key(seed)),
+        problem.start.shape[:2],
         problem.operator,
         problem.data,
         *weight,
@@ -141,7 +163,15 @@ def minimize(
         color_range=(0.0, 1.0),
         **options,
     )
-    return sad.render(state.sites, state.lists), sites * (PARAMETERS + channels)
+    numbers = sites * (PARAMETERS + problem.start.shape[2])
+    return sad.render(state.sites, state.lists), numbers
+
+
+def even_sites(problem: Problem, sites: int, key: jax.Array) -> sad.Sites:
+    """A quarter of the sites, spread evenly, in the colours of the first picture."""
+    even = sad.init_sites(jnp.full_like(problem.start, 0.5), sites // 4, key=key)
+    column, row = jnp.round(even.position).astype(int).T
+    return even.replace(color=problem.start[row, column])
 
 
 def slopes(picture: jax.Array) -> jax.Array:
@@ -213,6 +243,7 @@ def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> 
 METHODS = {
     "SAD": run_sad,
     "SAD + TV": run_sad_tv,
+    f"SAD + TV, mean of {MEMBERS}": run_ensemble,
     "pixels, same loss": run_pixels,
     "TV": run_tv,
 }
@@ -254,17 +285,18 @@ def run(
             problem = make(seed)
             strip = [problem.truth, problem.shown]
             for method, solve in {**METHODS, **others}.items():
-                begin = time.perf_counter()
-                picture, parameters = jax.block_until_ready(solve(problem, settings, seed))
-                seconds = time.perf_counter() - begin
-                figures = problem.figures(picture) | {"seconds": seconds, "parameters": parameters}
+                begin = time.process_time()
+                picture, parameters, *std = jax.block_until_ready(solve(problem, settings, seed))
+                seconds = time.process_time() - begin
+                figures = problem.figures(picture, *std)
+                figures |= {"seconds": seconds, "parameters": parameters}
                 found.setdefault(method, []).append(figures)
                 strip.append(np.clip(picture, 0, 1))
             if seed == args.seeds[0]:
                 montage.append(strip)
         for method, figures in found.items():
             row = {"problem": name, "picture": title, "method": method}
-            for key in ("psnr", "ssim", "seconds"):
+            for key in figures[0].keys() - {"parameters"}:
                 values = [f[key] for f in figures]
                 row |= {key: float(np.mean(values)), f"{key}_by_seed": values}
             rows.append(row | {"parameters": figures[0]["parameters"]})

@@ -37,6 +37,7 @@ GEOMETRY = 6  # numbers of a site beside its colours
 DECIBELS_PER_BIT = 20 * math.log10(2)
 FULL = 0.99  # share of the bytes that a file must fill, if it can
 TRIES = 5
+ENCODING = 0.22  # of a fit's time
 FINEST = 20.0  # dB, where hardly anything is lost
 
 
@@ -51,6 +52,13 @@ class Aim:
     def __post_init__(self):
         if self.quality != LOSSLESS:
             check_quality(self.quality)
+
+    @property
+    def fit_share(self) -> float:
+        """The share of a time budget that is left for the fit."""
+        if self.most_bytes is None and self.least_psnr is None:
+            return 1.0 if self.quality == LOSSLESS else 1 / (1 + ENCODING)
+        return 1 / (1 + 2 * ENCODING)  # it is tried about twice
 
 
 def sites_for(num_bytes: int) -> int:

@@ -130,10 +130,7 @@ class SadFile:
         return picture[wanted.y - y :, wanted.x - x :]
 
     def query(self, points: Float[ArrayLike, "*M 2"]) -> Float[np.ndarray, "*M C"]:
-        """Colours at any points, as ``query`` has them of the whole picture's lists.
-
-        A point takes the list of the cell in which it lies: what the file says of its groups holds
-        for lists at the centres of cells.
+        """Colours at any points, each by the list of its cell, as ``query`` has them of lists.
 
         Args:
           points: float[..., 2], (x, y) in pixels.

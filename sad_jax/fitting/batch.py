@@ -10,9 +10,8 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
@@ -26,8 +25,8 @@ from sad_jax.fitting.task import make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
+from sad_jax.optimize.stacks import batch_mesh, side_by_side, stack, unstack
 from sad_jax.optimize.state import Progress, State
-from sad_jax.sharding import make_mesh
 from sad_jax.storage.pictures import check_image
 from sad_jax.transferring import transferring
 
@@ -81,7 +80,8 @@ def fit_batch(
         keys = jax.random.split(key, len(photos))
         states = [method.start(task, key) for task, key in zip(tasks, keys, strict=True)]
         targets = stack([task.target for task in tasks])
-        step, allowed = 0, Allowance(steps, config.seconds or np.inf, clock.seconds)
+        most = tasks[0].aim.fit_share * (config.seconds or np.inf)
+        step, allowed = 0, Allowance(steps, most, clock.seconds)
         while (done := allowed.share(step, clock.seconds)) < 1:
             if step:
                 states = [method.control(t, s, done) for t, s in zip(tasks, states, strict=True)]
@@ -107,29 +107,4 @@ def _advance(method: FastFit, mesh: Mesh, states: State, targets: Target, pace: 
     def one(state: State, target: Target, pace: Pace) -> State:
         return method.run(refresh(state, implementation=target.backend), target, pace)
 
-    every, shared = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
-    together = jax.shard_map(
-        jax.vmap(one, in_axes=(0, 0, None)),
-        mesh=mesh,
-        in_specs=(every, every, shared),
-        out_specs=every,
-    )
-    return together(states, targets, pace)
-
-
-def batch_mesh(size: int) -> Mesh:
-    """As many local devices as divide ``size``, in one row."""
-    devices = jax.local_devices()
-    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
-    return make_mesh(devices[:count], axis="batch")
-
-
-def stack(trees: list):
-    """Trees of one form as one tree with a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
-def unstack(tree) -> list:
-    """Undoes ``stack``."""
-    leaves, form = jax.tree.flatten(tree)
-    return [jax.tree.unflatten(form, row) for row in zip(*map(list, leaves), strict=True)]
+    return side_by_side(one, mesh, shared=1)(states, targets, pace)

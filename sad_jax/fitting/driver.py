@@ -105,7 +105,8 @@ def fit(
         if resume and (saved := keeper.load(state)) is not None:
             state, history, clock.before = saved
         begin = 0.0 if int(state.step) else clock.seconds
-        allowed = Allowance(task.steps, config.seconds or np.inf, begin)
+        most = task.aim.fit_share * (config.seconds or np.inf)
+        allowed = Allowance(task.steps, most, begin)
         try:
             while (done := allowed.share(int(state.step), clock.seconds)) < 1:
                 state = method.advance(task, state, done)

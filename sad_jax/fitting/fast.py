@@ -18,7 +18,7 @@ fit has seen a better picture on the way, within the budget and on exact lists, 
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,17 +42,17 @@ from sad_jax.optimize.steps import run_gauss_newton
 
 
 class Pace(NamedTuple):
-    """How a fit goes on until the next search.
+    """How a fit goes on until the next search: numbers on the host, or traced.
 
     ``steps``: int32[], on the same lists; ``damping``; ``sharpest``: largest tau / S; ``enough``:
-    bool[], whether there are no more slots than the budget and the lists are a decoder's, so that the
+    bool[], whether there are no more slots than the budget and the lists are a decoder's: then the
     sites may be the best.
     """
 
-    steps: jax.Array
-    damping: jax.Array
-    sharpest: jax.Array
-    enough: jax.Array
+    steps: Any
+    damping: Any
+    sharpest: Any
+    enough: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,28 +121,28 @@ class FastFit:
         softest = min(recipe.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
         sharpest = softest * (SHARPEST / softest) ** min(progress / recipe.soft_end, 1)
         return Pace(
-            steps=jnp.int32(min(every, task.steps - int(state.step))),
-            damping=jnp.float32(damping),
-            sharpest=jnp.float32(sharpest),
-            enough=jnp.asarray(state.sites.num_sites <= task.budget and whole),
+            steps=np.int32(min(every, task.steps - int(state.step))),
+            damping=np.float32(damping),
+            sharpest=np.float32(sharpest),
+            enough=np.bool_(state.sites.num_sites <= task.budget and whole),
         )
 
     def run(self, state: State, target: Target, pace: Pace) -> State:
         """Steps on the same lists, in parts that have one curvature each."""
 
-        def part(state: State, some: jax.Array, exact: jax.Array) -> State:
+        def part(state: State, some: Any, exact: Any) -> State:
             return run_gauss_newton(
                 state, target, some, pace.damping, pace.sharpest, exact, optimizer=self.optimizer
             )
 
         every = self.recipe.curvature_every
-        known = not isinstance(pace.steps, jax.core.Tracer)
+        traced = isinstance(pace.steps, jax.core.Tracer)  # in a batch, which is jitted
         most = max(self.recipe.lists_every, self.recipe.lists_every_late)
-        most = int(pace.steps) if known else most
-        for first in range(0, most, every):
-            some = jnp.clip(pace.steps - first, 0, every)
+        for first in range(0, most if traced else int(pace.steps), every):
+            left = pace.steps - first
+            some = jnp.clip(left, 0, every) if traced else np.int32(min(left, every))
             exact = pace.enough & (first == 0)  # lists are those of the first part's sites
-            if first and not known:  # in a batch, which is jitted, no step may be left
+            if first and traced:  # no step may be left
                 state = jax.lax.cond(some > 0, part, lambda s, *_: s, state, some, exact)
             else:
                 state = part(state, some, exact)

@@ -68,7 +68,7 @@ def find_candidates(
         raise ValueError(f"expected near, lists (Candidates) or None, got {describe(near)}")
     if near is None and not isinstance(sites.position, jax.core.Tracer):
         check_room(canvas, sites.channels)
-    k, sites = min(canvas.k, sites.num_sites), jax.lax.stop_gradient(sites)
+    k = min(canvas.k, sites.num_sites)
     shape = (canvas.grid.rows, canvas.grid.columns, k)
     if near is not None and (near.ids.shape, near.num_sites) != (shape, sites.num_sites):
         raise ValueError(
@@ -82,7 +82,7 @@ def find_candidates(
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
 def _search(backend: Backend, canvas: Canvas, sites: Sites, near: jax.Array | None) -> Candidates:
-    rows = site_rows(sites, canvas.size)
+    rows = site_rows(jax.lax.stop_gradient(sites), canvas.size)
     ids = search_cells(backend, canvas.grid, min(canvas.k, sites.num_sites), rows, near)
     return new_lists(ids, canvas, sites)
 

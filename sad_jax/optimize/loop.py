@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Float
 
 from sad_jax.backend import resolve
@@ -43,6 +44,7 @@ from sad_jax.optimize.edits import edit, refresh
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.optimize.remember import Remembered
 from sad_jax.optimize.rows import find_rows
+from sad_jax.optimize.stacks import side_by_side
 from sad_jax.optimize.state import Progress, State, check_state
 from sad_jax.optimize.updates import start, told_of, update_by
 from sad_jax.transferring import transferring
@@ -324,32 +326,26 @@ def minimize(
       (9, True)
     """
     check_sites(sites)
-    _check_on_host("minimize", sites, params, data)
+    check_on_host("minimize", sites, params, data)
     report = reporter(progress, in_loss)
     first, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
     if goal < first:
         raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
-    optimizer = _usual_optimizer(steps) if optimizer is None else optimizer
+    optimizer = usual_optimizer(steps) if optimizer is None else optimizer
     state = make_state(
         sites, canvas, optimizer, capacity=goal, params=params, params_optimizer=params_optimizer
     )
-    step = _remembered_step(loss, draw, color_range, optimizer, params_optimizer)
-    edits = {round(GROWTH_END * steps * i / STAGES): i for i in range(1, STAGES + 1)}
-    if goal > first:
-        _check_draw("a growing number of sites", state, draw)
-    elif not _shows_sites(state, draw):
-        edits = {}
+    step = remembered_step(loss, draw, color_range, optimizer, params_optimizer)
+    counts = site_counts(state, goal, steps, draw)
     best, least, begin = state, np.inf, time.monotonic()
     for i in range(steps):
-        if i in edits:
-            count = round(first * (goal / first) ** (edits[i] / STAGES))
-            state = prune(state, loss, int(MOVED_SHARE * state.num_sites), *data, draw=draw)
-            state = densify(state, loss, count - state.num_sites, *data, draw=draw)
+        if i in counts:
+            state = reach(state, loss, counts[i], *data, draw=draw)
         elif i and i % refresh_every == 0:
             state = refresh(state)
         before, (state, value) = state, step(state, *data)
         if not i:
-            _check_on_host("minimize", value)  # what the loss closes over may be traced
+            check_on_host("minimize", value)  # what the loss closes over may be traced
         value, finite = jax.device_get((value, _all_finite(state.sites, state.params)))
         if not i and not np.isfinite(value):
             raise ValueError(
@@ -371,8 +367,26 @@ def minimize(
     return refresh(state)
 
 
+def site_counts(state: State, goal: int, steps: int, draw: Draw) -> dict[int, int]:
+    """At which steps of ``minimize`` sites are moved, and how many there are to be then."""
+    first = state.num_sites
+    if goal > first:
+        _check_draw("a growing number of sites", state, draw)
+    elif not _shows_sites(state, draw):
+        return {}
+    shares = np.arange(1, STAGES + 1) / STAGES
+    numbers = (round(first * (goal / first) ** share) for share in shares)
+    return {round(GROWTH_END * steps * share): n for share, n in zip(shares, numbers, strict=True)}
+
+
+def reach(state: State, loss: Loss, count: int, *data, draw: Draw) -> State:
+    """The state with some of its sites moved to where they matter more, and ``count`` in all."""
+    state = prune(state, loss, int(MOVED_SHARE * state.num_sites), *data, draw=draw)
+    return densify(state, loss, count - state.num_sites, *data, draw=draw)
+
+
 @functools.lru_cache(maxsize=16)
-def _usual_optimizer(steps: int) -> optax.GradientTransformation:
+def usual_optimizer(steps: int) -> optax.GradientTransformation:
     """The same object every time, so that its step is compiled once."""
     return adam(optax.cosine_decay_schedule(RATE, steps, 0.1))
 
@@ -403,28 +417,34 @@ _steps = Remembered()  # by loss, optimiser and draw
 _wanted_pictures = Remembered()  # by loss
 
 
-def _remembered_step(loss: Loss, draw: Draw, color_range, *optimizers) -> Callable:
-    """``make_step`` by optimisers of the sites and of the params, if any."""
+def remembered_step(
+    loss: Loss, draw: Draw, color_range, *optimizers, mesh: Mesh | None = None, shared: int = 0
+) -> Callable:
+    """``make_step`` by optimisers of the sites and of the params, if any.
+
+    With a mesh, of stacked states, and of ``shared`` data that all are given alike.
+    """
     used = [optimizer for optimizer in optimizers if optimizer is not None]
     plain, extra = optax.GradientTransformation, optax.GradientTransformationExtraArgs
     kinds = tuple(extra if isinstance(optimizer, extra) else plain for optimizer in used)
     functions = (loss, draw, *(optimizer.update for optimizer in used))
-    options = (kinds, color_range, draw is render)
-    return _steps.get(functions, *options, make=_make_remembered_step)
+    options = (kinds, color_range, draw is render, mesh, shared)
+    return _steps.get(functions, *options, make=_make_step)
 
 
-def _make_remembered_step(loss: Loss, draw: Draw, *rest) -> Callable:
-    """``rest``: an ``update`` or two, their kinds, the colours' range, whether draw is render."""
-    *updates, kinds, color_range, usual = rest
+def _make_step(loss: Loss, draw: Draw, *rest) -> Callable:
+    """``rest``: an ``update`` or two, their kinds, and what the options of the memory are else."""
+    *updates, kinds, color_range, usual, mesh, shared = rest
     made = [kind(init=None, update=f) for kind, f in zip(kinds, updates, strict=True)]
     optimizer, params_optimizer = (*made, None)[:2]  # a step needs no more of them
-    return make_step(
+    step = make_step(
         loss,
         optimizer,
         params_optimizer=params_optimizer,
         color_range=color_range,
         draw=render if usual else draw,
     )
+    return step if mesh is None else jax.jit(side_by_side(step, mesh, shared))
 
 
 def _make_wanted_picture(loss: Loss) -> Callable:
@@ -447,7 +467,7 @@ def _check_edit(name: str, state: State, count: int, draw: Draw) -> None:
     check_state(state)
     if count < 0:
         raise ValueError(f"expected a count of at least 0 sites, got {count}")
-    _check_on_host(name, state)
+    check_on_host(name, state)
     _check_draw(name, state, draw)
 
 
@@ -484,7 +504,7 @@ def _check_both(params, params_optimizer: optax.GradientTransformation | None) -
         raise ValueError(f"expected {lacks} beside {has}, got none")
 
 
-def _check_on_host(name: str, *trees) -> None:
+def check_on_host(name: str, *trees) -> None:
     """Raises a TypeError within ``jit``, ``vmap`` and other transformations."""
     leaves = [jnp.zeros(()), *jax.tree.leaves(trees)]  # within jit even a constant is traced
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from experiments.formats.fuzz import HEAD, Seeds, fuzz, repair
+from experiments.formats.fuzz import CHECKPOINT, Seeds, fuzz, repair
 from sad_jax.fitting import checkpoint
 from sad_jax.fitting.checkpoint import (
     Checkpoint,
@@ -24,7 +24,7 @@ PHOTO = np.random.default_rng(1).uniform(size=(4, 6, 3)).astype(np.float32)
 CONFIG = sad.FitConfig(num_sites=3)
 KEY = jax.random.key(0)
 HISTORY = {"step": [2, 5], "psnr": [20.5, float("inf")], "sites": [5, 5], "seconds": [0.5, 1.5]}
-SIZE = HEAD["checkpoint"].size
+SIZE = CHECKPOINT.size
 
 
 @pytest.fixture(scope="module", params=["fast", "paper"])

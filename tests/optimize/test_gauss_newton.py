@@ -9,6 +9,7 @@ import optax
 import pytest
 
 import sad_jax as sad
+from sad_jax.backend import XLA, Backend
 from sad_jax.model import tangent
 from sad_jax.model.sites import PARKED_RADIUS, clamp
 from sad_jax.optimize import gauss_newton as gn
@@ -89,15 +90,45 @@ def test_small_systems_are_solved_as_by_numpy():
     close(found, geometry)
 
 
+@pytest.mark.usefixtures("cpu_engine")
+@pytest.mark.parametrize(("n", "channels"), [(1, 1), (7, 3), (16, 4), (19, 5)])
+def test_the_cpu_engine_maps_and_solves_blocks(make_sites, n, channels):
+    """For any number of sites and channels, and for a batch."""
+    rng, engine = np.random.default_rng(2), Backend("cpu")
+    single = lambda tree: jax.tree.map(partial(np.asarray, dtype=np.float32), tree)  # noqa: E731
+    blocks = single(random_blocks(n, channels))
+    added, right = single(rng.uniform(0.1, 1, (2, 6 + channels, n)))
+    matrix = as_dense(blocks) + added.T[:, :, None] * np.eye(6 + channels)
+    expected = np.linalg.solve(matrix.astype(float), right.T[..., None])[..., 0].T
+    solve = partial(gn.solve_blocks, backend=engine)
+    np.testing.assert_allclose(solve(blocks, added, right), expected, rtol=1e-3, atol=1e-4)
+    both = jax.vmap(solve, (None, None, 0))(blocks, added, np.stack([right, -2 * right]))
+    np.testing.assert_allclose(both[1], -2 * expected, rtol=1e-3, atol=2e-4)
+
+    sites = make_sites(n, channels)
+    chain = np.moveaxis(np.asarray(tangent.chain_matrix(sites, 9), float), -1, 0)
+    found = gn.curvature_in_tangents(sites, 9, blocks, engine)
+    geometry = chain @ np.moveaxis(blocks.geometry, -1, 0) @ chain.swapaxes(1, 2)
+    scale = np.abs(geometry).max()
+    np.testing.assert_allclose(np.moveaxis(found.geometry, -1, 0), geometry, atol=1e-5 * scale)
+    mixed = chain @ np.moveaxis(blocks.mixed, -1, 0)
+    np.testing.assert_allclose(
+        np.moveaxis(found.mixed, -1, 0), mixed, atol=1e-5 * np.abs(mixed).max()
+    )
+
+
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
-def test_systems_that_rounding_has_made_indefinite_have_finite_solutions(scale):
+@pytest.mark.parametrize("engine", [False, True])
+def test_systems_that_rounding_has_made_indefinite_have_finite_solutions(scale, engine, request):
     """Blocks of rank one less a little, with next to nothing on the diagonal, or nothing at all."""
+    backend = request.getfixturevalue("cpu_engine") if engine else XLA
     geometry = np.full((6, 6, 3), scale, np.float32)
     geometry[3, 3] *= 1 - 1e-5
     blocks = Curvature(geometry, np.zeros((6, 2, 3), np.float32), np.zeros(3, np.float32))
     blocks = jax.tree.map(lambda leaf: leaf * np.asarray([1, 1, 0], np.float32), blocks)
     added = np.asarray(1e-6 * blocks.diagonal + gn.FLOOR)
-    found = jax.jit(gn.solve_blocks)(blocks, added, np.ones((8, 3), np.float32))
+    solve = jax.jit(partial(gn.solve_blocks, backend=backend))
+    found = solve(blocks, added, np.ones((8, 3), np.float32))
     assert np.isfinite(found).all()
 
 

@@ -1,0 +1,48 @@
+"""Trees side by side: of a batch or an ensemble, stacked along a first axis, over local devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from sad_jax.sharding import make_mesh
+
+
+def side_by_side(function: Callable, mesh: Mesh, shared: int) -> Callable:
+    """The function of stacked trees; each device does its own.
+
+    Args:
+      function: of some trees and, last, ``shared`` trees that all members are given alike.
+      mesh: that of ``batch_mesh``.
+      shared: how many.
+    """
+    rows = PartitionSpec(mesh.axis_names[0])
+
+    def run(*trees):
+        own = len(trees) - shared
+        mapped = jax.vmap(function, in_axes=(0,) * own + (None,) * shared)
+        specs = (rows,) * own + (PartitionSpec(),) * shared
+        return jax.shard_map(mapped, mesh=mesh, in_specs=specs, out_specs=rows)(*trees)
+
+    return run
+
+
+def batch_mesh(size: int) -> Mesh:
+    """As many local devices as divide ``size``, in one row."""
+    devices = jax.local_devices()
+    count = max(n for n in range(1, len(devices) + 1) if size % n == 0)
+    return make_mesh(devices[:count], axis="batch")
+
+
+def stack(trees: list):
+    """Trees of one form as one tree with a leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def unstack(tree) -> list:
+    """Undoes ``stack``."""
+    leaves, form = jax.tree.flatten(tree)
+    return [jax.tree.unflatten(form, row) for row in zip(*map(list, leaves), strict=True)]
