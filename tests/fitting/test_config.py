@@ -121,3 +121,10 @@ def test_every_constant_of_a_recipe_is_documented_with_its_name(recipe):
 def test_constants_with_which_a_fit_would_not_go_on_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_time_budget_alone_leaves_the_number_of_steps_open():
+    assert sad.FitConfig().most_steps == sad.FastRecipe().steps
+    assert sad.FitConfig(seconds=5.0).most_steps > 10**9
+    assert sad.FitConfig(seconds=5.0, steps=70).most_steps == 70
+    assert sad.FitConfig.paper(seconds=5.0).most_steps == 4000
