@@ -18,8 +18,8 @@ from sad_jax.commands.bar import Bar, film_ending
 from sad_jax.metrics import psnr
 
 FIT_KEYS = (
-    "psnr ssim sites bytes bpp nominal_bpp seconds compile_seconds steps width height seed recipe "
-    "implementation device versions"
+    "psnr ssim sites bytes bpp nominal_bpp float_psnr seconds compile_seconds steps width height "
+    "seed recipe implementation device versions"
 )
 PICTURES = ("photo.png", "photo_diagram.png", "photo_tau.png", "photo_error.png")
 HEIGHT, WIDTH = 16, 24

@@ -17,7 +17,6 @@ from pathlib import Path
 from unittest import mock
 
 import jax
-import numpy as np
 
 import sad_jax as sad
 from experiments.machine import write_report
@@ -25,7 +24,6 @@ from sad_jax.coding import encode, steps
 from sad_jax.coding.rate import picture_psnr
 from sad_jax.coding.relax import EFFORT
 from sad_jax.storage.compact.predict import Neighbours
-from sad_jax.storage.compact.rules import Rules
 
 LOSS = 0.3
 
@@ -33,26 +31,6 @@ LOSS = 0.3
 @contextmanager
 def as_it_is():
     yield
-
-
-def fixed_steps():
-    """Every field has one step for all sites: that of the median site of a picture."""
-    usual = {name: getattr(Rules, name) for name in ("places", "radius_step", "color_step")}
-
-    def places(self, *fields):
-        levels_x, levels_y, fine_x = usual["places"](self, *fields)
-        middle = int(np.median(np.concatenate([levels_x, levels_y])))
-        return np.full_like(levels_x, middle), np.full_like(levels_y, middle), fine_x
-
-    def middle(name):
-        def step(self, field):
-            found = usual[name](self, field)
-            return np.full_like(found, max(1, int(np.median(found))))
-
-        return step
-
-    changed = {name: middle(name) for name in ("radius_step", "color_step")}
-    return mock.patch.multiple(Rules, places=places, **changed)
 
 
 def no_prediction():
@@ -73,7 +51,6 @@ VARIANTS: dict[str, tuple[Callable, object]] = {
     "colours rounded at once": (as_it_is, dataclasses.replace(EFFORT, color_parts=1)),
     "steps of equal distortion": (equal_balance, EFFORT),
     "no prediction from neighbours": (no_prediction, EFFORT),
-    "the same step for all sites": (fixed_steps, EFFORT),
 }
 
 
