@@ -43,7 +43,8 @@ from sad_jax.optimize import density, least_squares
 from sad_jax.optimize.least_squares import make_target
 
 # modules whose examples fit, minimise or start a process
-SLOW_EXAMPLES = ("driver.py", "batch.py", "ensemble.py", "loop.py", "many.py", "workers.py")
+SLOW_EXAMPLES = ("driver.py", "batch.py", "encode.py", "ensemble.py", "loop.py", "many.py")
+SLOW_EXAMPLES += ("reader.py", "workers.py")
 
 
 def pytest_collection_modifyitems(items) -> None:
