@@ -392,6 +392,7 @@ def program(work):
         "SAD_JAX_CACHE": str(work / "cache"),
     }
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    environment.pop("XLA_FLAGS", None)  # by which programs compile too quickly to be kept
 
     def start(*words):
         command = [sys.executable, "-m", "sad_jax", *words]

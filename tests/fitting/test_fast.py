@@ -33,7 +33,8 @@ def photo() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def first(photo, compiled):
-    """The fit that the others are compared with."""
+    """The fit that the others are compared with, and what it compiled of all that it needs."""
+    jax.clear_caches()
     return sad.fit(photo, CONFIG, key=KEY), dict(compiled)
 
 
@@ -179,7 +180,7 @@ def test_a_time_budget_alone_sets_the_number_of_steps(photo, monkeypatch):
     assert canvases[-1] == (result.steps, 8)
     assert {k for _, k in canvases} == {4, 8}
     assert result.history["sites"][-1] == 50
-    assert 100 < result.seconds < 130
+    assert 90 < result.seconds < 130  # a part was left for the file
 
 
 @pytest.mark.parametrize("loss", ["huber", "cauchy"])
