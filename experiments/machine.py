@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -40,6 +41,17 @@ def read_rows(path: str | None) -> list[dict]:
     if path is None or not Path(path).exists():
         return []
     return json.loads(Path(path).read_text())["rows"]
+
+
+def table(columns: Sequence[str]) -> Callable[[dict], None]:
+    """Prints the head of a table, and gives what prints one of its rows."""
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+
+    def show(row: dict) -> None:
+        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in map(row.get, columns)]
+        print("| " + " | ".join(values) + " |", flush=True)
+
+    return show
 
 
 def _module() -> str:

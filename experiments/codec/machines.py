@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from experiments.machine import write_report
@@ -51,13 +52,15 @@ def compare(path: str) -> dict:
     row: dict = {"file": Path(path).name, "bytes": Path(path).stat().st_size}
     first = None
     for name, (environment, implementation, precision) in WAYS.items():
-        out = f"/tmp/machines_{os.getpid()}.npy"
+        descriptor, out = tempfile.mkstemp(suffix=".npy")
+        os.close(descriptor)
         command = [sys.executable, "-c", PROGRAM, path, implementation, precision, out]
         cache = {"JAX_ENABLE_COMPILATION_CACHE": "false"}
         told = subprocess.run(
             command, env=os.environ | environment | cache, capture_output=True, text=True
         )
         if told.returncode:
+            os.unlink(out)
             row[name] = {"failed": told.stderr.strip().splitlines()[-1:]}
             continue
         picture = np.load(out)

@@ -19,7 +19,7 @@ import numpy as np
 
 import sad_jax as sad
 from experiments.codec.others import CODECS, best_of
-from experiments.machine import read_rows, write_report
+from experiments.machine import read_rows, table, write_report
 
 COLUMNS = ("photo", "bpp", "codec", "bytes", "psnr", "ssim")
 
@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = read_rows(args.json)
     done = {(row["photo"], row["bpp"]): row for row in rows if row["codec"] == "sad"}
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    show = table(COLUMNS)
     for bpp in args.bpp:
         for path in args.photos:
             name = Path(path).stem
@@ -68,11 +68,6 @@ def main() -> None:
                 show(row)
             rows += new
             write_report(args.json, rows=rows)
-
-
-def show(row: dict) -> None:
-    values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in map(row.get, COLUMNS)]
-    print("| " + " | ".join(values) + " |", flush=True)
 
 
 if __name__ == "__main__":

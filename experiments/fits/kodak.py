@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 import sad_jax as sad
-from experiments.machine import read_rows, write_report
+from experiments.machine import read_rows, table, write_report
 
 COLUMNS = ("photo", "recipe", "sites", "loop_psnr", "psnr", "ssim", "seconds", "processor_seconds")
 WARM_UP = 60  # steps, in which everything is compiled
@@ -64,7 +64,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = read_rows(args.json)
     done = {(row["photo"], row["recipe"], row["sites"]) for row in rows}
-    print("| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|")
+    show = table(COLUMNS)
     for row in rows:
         show(row)
     for photo in args.photos:
@@ -75,11 +75,6 @@ def main() -> None:
                 rows.append(fit(photo, recipe, sites, args))
                 show(rows[-1])
                 write_report(args.json, rows=rows)
-
-
-def show(row: dict) -> None:
-    values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in map(row.get, COLUMNS)]
-    print("| " + " | ".join(values) + " |", flush=True)
 
 
 if __name__ == "__main__":

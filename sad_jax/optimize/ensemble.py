@@ -33,6 +33,7 @@ from sad_jax.optimize.loop import (
     reach,
     remembered_step,
     site_counts,
+    site_goal,
     usual_optimizer,
 )
 from sad_jax.optimize.stacks import batch_mesh, side_by_side, stack, unstack
@@ -129,10 +130,7 @@ def minimize_ensemble(
     report = reporter(progress, lambda now: f"loss {np.nanmin(now.value):.4g} at best")
     optimizer = usual_optimizer(steps) if optimizer is None else optimizer
     members = unstack(starts)
-    first = members[0].num_sites
-    goal = first if num_sites is None else num_sites
-    if goal < first:
-        raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
+    goal = site_goal(members[0], num_sites)
     options = {"capacity": goal, "params": params, "params_optimizer": params_optimizer}
     states = [make_state(member, canvas, optimizer, **options) for member in members]
     mesh = batch_mesh(len(members))

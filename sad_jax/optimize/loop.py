@@ -328,9 +328,7 @@ def minimize(
     check_sites(sites)
     check_on_host("minimize", sites, params, data)
     report = reporter(progress, in_loss)
-    first, goal = sites.num_sites, sites.num_sites if num_sites is None else num_sites
-    if goal < first:
-        raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
+    goal = site_goal(sites, num_sites)
     optimizer = usual_optimizer(steps) if optimizer is None else optimizer
     state = make_state(
         sites, canvas, optimizer, capacity=goal, params=params, params_optimizer=params_optimizer
@@ -365,6 +363,15 @@ def minimize(
             return refresh(best)
         report(Progress(i + 1, steps, time.monotonic() - begin, state))
     return refresh(state)
+
+
+def site_goal(sites: Sites, num_sites: int | None) -> int:
+    """How many sites there are to be at the end; raises where they would be fewer than now."""
+    first = sites.num_sites
+    goal = first if num_sites is None else num_sites
+    if goal < first:
+        raise ValueError(f"expected num_sites of at least the {first} sites given, got {goal}")
+    return goal
 
 
 def site_counts(state: State, goal: int, steps: int, draw: Draw) -> dict[int, int]:
