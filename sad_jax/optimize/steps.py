@@ -97,6 +97,7 @@ def run_gauss_newton(
     sharpest: float | jax.Array = SHARPEST,
     exact: bool | jax.Array = False,
     free: ArrayLike | None = None,
+    test_last: bool | jax.Array = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -104,7 +105,7 @@ def run_gauss_newton(
 
     A step after which the loss is larger is taken back. To see that costs nothing where the next
     step needs the gradient there anyway; the last step on these lists is only tested if it is the
-    first, too, or if a step before it has failed.
+    first, too, if a step before it has failed, or if that is asked for.
 
     Args:
       state: with a ``LastStep`` as its optimiser state.
@@ -115,6 +116,7 @@ def run_gauss_newton(
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
       free: float[6 + C, N], in the order of a tangent, 1 for what may move and 0 for what stays
         as it is to the last bit; None for all.
+      test_last: bool[], whether the last step is tested in any case.
       optimizer: ``scale_by_plane`` with its options.
     """
     if free is None:
@@ -133,6 +135,7 @@ def run_gauss_newton(
         known(sharpest, dtype),
         known(exact, np.bool_),
         known(free, dtype),
+        known(test_last, np.bool_),
         optimizer=optimizer,
     )
 
@@ -147,6 +150,7 @@ def _gauss_newton(
     sharpest: jax.Array,
     exact: jax.Array,
     free: jax.Array,
+    test_last: jax.Array,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -170,7 +174,7 @@ def _gauss_newton(
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = only_free(clamp(moved, lists.canvas), sites, free)
-        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
+        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1) | test_last
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
