@@ -222,7 +222,7 @@ class Pixel {
   // The six numbers that span the derivatives of slot k's logit.
   void phi(int k, Floats* to) const {
     const Floats d = distance_[k];
-    const Floats inverse = d > root(all(SQUARED_DISTANCE_MIN)) ? 1.0f / d : Floats{};
+    const Floats inverse = d > all(std::sqrt(SQUARED_DISTANCE_MIN)) ? 1.0f / d : Floats{};
     const Floats p = p_[k] * inverse, q = q_[k] * inverse;
     to[0] = p;
     to[1] = q;
