@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +87,6 @@ def run_adam(
     return done.replace(lists=done.lists.replace(transposed=None))
 
 
-@partial(jax.jit, static_argnames="optimizer")
-@broadcasting
 def run_gauss_newton(
     state: State,
     target: Target,
@@ -113,6 +112,23 @@ def run_gauss_newton(
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
       optimizer: ``scale_by_plane`` with its options.
     """
+    given = state, target, steps, damping, sharpest, exact
+    return state.replace(**_gauss_newton_steps(*given, optimizer=optimizer))
+
+
+@partial(jax.jit, static_argnames="optimizer")
+@broadcasting
+def _gauss_newton_steps(
+    state: State,
+    target: Target,
+    steps: jax.Array,
+    damping: jax.Array,
+    sharpest: jax.Array | float,
+    exact: jax.Array | bool,
+    *,
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> dict[str, Any]:
+    """What changes of the state: lists that were handed back would be copied."""
     start, size = state.sites, state.lists.grid.size
     lists = prepare(target.backend, state.lists)
     largest = jnp.log(sharpest * size)
@@ -150,10 +166,10 @@ def run_gauss_newton(
     last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
     carry = start, last, errors, sums, errors.mse
     sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
-    return state.replace(
-        sites=sites,
-        optimizer=last._replace(change=None),  # the lists may be others at the next call
-        step=state.step + steps,
-        value=before,
-        best=best,
-    )
+    return {
+        "sites": sites,
+        "optimizer": last._replace(change=None),  # the lists may be others at the next call
+        "step": state.step + steps,
+        "value": before,
+        "best": best,
+    }
