@@ -144,6 +144,12 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
+    add(
+        "--bits",
+        type=int,
+        choices=(8, 16, 32),
+        help="of a sample: 8; 16 for PNG and TIFF; 32, floats, for TIFF and .npy",
+    )
     add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
     _limit(command)
     _describe_json(command)
@@ -168,7 +174,7 @@ def _limit(command: argparse.ArgumentParser) -> None:
         type=_pixels,
         default=MAX_PIXELS,
         metavar="N",
-        help="refuse files that promise more, default: %(default)d",
+        help="refuse larger pictures, default: %(default)d",
     )
 
 

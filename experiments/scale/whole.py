@@ -1,0 +1,118 @@
+"""One large picture all the way: a fit of some steps, its file, and the file drawn to PNG and TIFF.
+
+python -m experiments.scale.whole [--small] [--megapixels M] [--sites N] [--cell C] [--steps T]
+    [--out DIR] [--json FILE]
+
+Each command of ``sad-jax`` is a process of its own, whose peak is the system's figure for it. The
+fit starts from its budget of sites, without the overshoot of the recipe, whose eightfold sites would
+not have room; so the quality says nothing of a whole run, only the cost does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from experiments.machine import write_report
+from experiments.scale.cost import peak_memory, picture
+
+
+def fit_one(path: str, sites: int, cell: int, steps: int) -> dict:
+    """A whole fit of a ``.npy`` picture of uint8; its file is written beside it."""
+    import jax
+
+    import sad_jax as sad
+
+    photo = sad.read_image(path, max_pixels=2**40)
+    marks: list[tuple[int, float, float]] = []
+
+    def note(now: sad.Progress) -> None:
+        marks.append((now.step, time.process_time(), peak_memory()))
+        print(
+            f"step {now.step}, {now.seconds:.0f} s, {now.psnr:.2f} dB", file=sys.stderr, flush=True
+        )
+
+    config = sad.FitConfig(num_sites=sites, initial_sites=sites, cell=cell, steps=steps)
+    result = sad.fit(photo, config, key=jax.random.key(0), progress=note)
+    Path(path).with_suffix(".sad").write_bytes(result.data)
+    (_, end, peak), early, late = marks[-1], marks[:4], marks[-3:]
+    return {
+        "steps": result.steps,
+        "psnr": result.psnr,
+        "ssim": result.ssim,
+        "bytes": len(result.data),
+        "seconds_a_step_early": _rate(early),  # on shorter lists
+        "seconds_a_step_late": _rate(late),
+        "seconds_after_the_steps": time.process_time() - end,
+        "seconds": time.process_time(),
+        "wall_seconds": result.seconds,
+        "compile_wall_seconds": result.compile_seconds,
+        "peak_mib_in_steps": peak,
+    }
+
+
+def _rate(marks: list[tuple[int, float, float]]) -> float:
+    """Processor seconds a step from the first mark, which comes after compilation, to the last."""
+    (first, begin, _), (last, end, _) = marks[0], marks[-1]
+    return (end - begin) / max(last - first, 1)
+
+
+def run(*words: str) -> dict:
+    """A process of its own: what it printed as JSON last, processor seconds and its peak."""
+    process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    out = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{' '.join(words)} ended with {status}")
+    row = {"processor_seconds": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
+    return row | json.loads(out[out.index("{") :])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fit-one", nargs=4, metavar=("PATH", "SITES", "CELL", "STEPS"))
+    parser.add_argument("--megapixels", type=float, default=100.0)
+    parser.add_argument("--sites", type=int, default=2_000_000)
+    parser.add_argument("--cell", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("--out", default="out")
+    parser.add_argument("--small", action="store_true")
+    parser.add_argument("--json")
+    args = parser.parse_args()
+    if args.fit_one:
+        path, *counts = args.fit_one
+        print(json.dumps(fit_one(path, *map(int, counts))))
+        return
+    if args.small:
+        args.megapixels, args.sites, args.steps = 0.05, 1000, 6
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    photo, file = folder / "large.npy", folder / "large.sad"
+    np.save(photo, np.rint(picture(1e6 * args.megapixels) * 255).astype(np.uint8))
+    side = np.load(photo, mmap_mode="r").shape[0]
+    counts = map(str, (args.sites, args.cell, args.steps))
+    figures: dict = {"megapixels": args.megapixels, "sites": args.sites, "cell": args.cell}
+    figures["fit"] = run("experiments.scale.whole", "--fit-one", str(photo), *counts)
+    print(figures, flush=True)
+    crop = f"{side // 3},{side // 2},{side // 10},{side // 10}"
+    for name, words in {
+        "render to PNG": ["--out", str(folder / "large.png")],
+        "render to TIFF": ["--out", str(folder / "large.tif")],
+        "a crop of a hundredth": ["--crop", crop, "--out", str(folder / "crop.png")],
+    }.items():
+        command = ["sad_jax", "render", str(file), *words, "--json", "-"]
+        figures[name] = run(*command)
+        print(name, figures[name], flush=True)
+        write_report(args.json, **figures)
+
+
+if __name__ == "__main__":
+    main()
