@@ -84,6 +84,12 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--psnr", type=_positive, metavar="P", help="the file has at least this PSNR, if it can"
     )
+    add(
+        "--initial-sites",
+        type=_count,
+        metavar="N",
+        help="at the start, thinned to the budget later; fewer take less memory",
+    )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
     add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
