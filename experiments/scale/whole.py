@@ -4,7 +4,7 @@ python -m experiments.scale.whole [--small] [--megapixels M] [--sites N] [--cell
     [--out DIR] [--json FILE]
 
 Each command of ``sad-jax`` is a process of its own, whose peak is the system's figure for it. The
-fit starts from its budget of sites, without the overshoot of the recipe, whose eightfold sites would
+fit starts from its budget of sites, without the recipe's overshoot, whose eightfold sites would
 not have room; so the quality says nothing of a whole run, only the cost does. The compact file is
 rounded without making up for it, whose cost is in ``cost.py``.
 """
