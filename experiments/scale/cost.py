@@ -5,8 +5,9 @@ python -m experiments.scale.cost --one MEGAPIXELS SITES CELL
 
 One process a point, with the default engine. A stage that takes less than a minute is run twice and
 its second run counts, so that compilation does not; of a longer one JAX's own count of it is taken
-off, and the memory that it took is not. The peak is the largest resident memory while the stage ran (Linux: ``clear_refs``), with all
-that a fit holds then: the picture, its layout in cells, the lists, the optimiser's state.
+off, and the memory that it took is not. The peak is the largest resident memory while the stage ran
+(Linux: ``clear_refs``), with all that a fit holds then: the picture, its layout in cells, the
+lists, the optimiser's state. The figure: ``experiments.scale.figure``.
 """
 
 from __future__ import annotations
@@ -21,16 +22,26 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import numpy as np
 
+import sad_jax as sad
 from experiments.machine import read_rows, write_report
+from sad_jax.coding.encode import Job
+from sad_jax.coding.rate import Aim, encode_to
+from sad_jax.fitting.clock import Clock
+from sad_jax.fitting.fast import FastFit, exact_lists
+from sad_jax.fitting.task import make_task
+from sad_jax.model.sites import along_curve
+from sad_jax.optimize.edits import change_sites
+from sad_jax.optimize.least_squares import change_of_picture, gradient, gradient_and_curvature
 
 BANDS = 512  # rows of the picture made at once
 LONG = 60.0  # seconds from which on a stage is run once
 AXES = {  # (megapixels, sites, cell) of each point
-    "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6)],
-    "sites": [(4, n, 2) for n in (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)],
-    "both": [(m, round(m * 20_000), 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6, 102.4)],
+    "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6, 6.4)],
+    "sites": [(1.6, n, 2) for n in (1_000, 4_000, 16_000, 64_000, 256_000, 1_000_000)],
+    "both": [(m, round(m * 20_000), 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6)],
 }
 SMALL = {
     "pixels": [(m, 300, 2) for m in (0.02, 0.08)],
@@ -55,73 +66,64 @@ def picture(pixels: float) -> np.ndarray:
     return np.clip(image, 0, 1, out=image)
 
 
-def measure_one(megapixels: float, sites: int, cell: int) -> dict:
-    """All stages of one point."""
-    import jax
+class Meter:
+    """Processor seconds and peak MiB of stages, by name; ``clock`` hears of compilation."""
 
-    import sad_jax as sad
-    from sad_jax.coding.encode import Job
-    from sad_jax.coding.rate import encode_to
-    from sad_jax.fitting.clock import Clock
-    from sad_jax.fitting.fast import FastFit, exact_lists
-    from sad_jax.fitting.task import make_task
-    from sad_jax.model.sites import along_curve
-    from sad_jax.optimize.edits import change_sites
-    from sad_jax.optimize.least_squares import (
-        change_of_picture,
-        gradient,
-        gradient_and_curvature,
-    )
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self.peak_mib: dict[str, float] = {}
+        self.clock = Clock()
 
-    row: dict = {"megapixels": megapixels, "sites": sites, "cell": cell}
-    seconds, peak = row.setdefault("seconds", {}), row.setdefault("peak_mib", {})
-    clock = Clock()
-
-    def stage(name: str, function: Callable, steps: int = 1):
+    def stage(self, name: str, function: Callable, steps: int = 1):
+        """Runs a stage, which does so many steps, and gives its result."""
         for _ in range(2):
             result = None  # or there are two of it
             reset_peak()
-            before, compiled = time.process_time(), clock.compiling
+            before, compiled = time.process_time(), self.clock.compiling
             result = jax.block_until_ready(function())
             taken = time.process_time() - before
             if taken > LONG:
-                taken -= clock.compiling - compiled
+                taken -= self.clock.compiling - compiled
                 break
-        seconds[name], peak[name] = taken / steps, peak_memory()
-        print(f"{name}: {seconds[name]:.3f} s, {peak[name]:.0f} MiB", file=sys.stderr, flush=True)
+        self.seconds[name], self.peak_mib[name] = taken / steps, peak_memory()
+        told = f"{name}: {self.seconds[name]:.3f} s, {self.peak_mib[name]:.0f} MiB"
+        print(told, file=sys.stderr, flush=True)
         return result
 
+
+def measure_one(megapixels: float, sites: int, cell: int) -> dict:
+    """All stages of one point."""
+    meter = Meter()
+    with meter.clock.listening():
+        job, aim = measure_fit(meter, megapixels, sites, cell)
+        data = meter.stage("encode", lambda: encode_to(job, aim))
+        job = None  # a decoder does not have it
+        decoded, canvas = meter.stage("decode", lambda: sad.decode(data, max_pixels=None))
+        meter.stage("render", lambda: sad.render(decoded, canvas))
+    point = {"megapixels": megapixels, "sites": sites, "cell": cell}
+    return point | {"seconds": meter.seconds, "peak_mib": meter.peak_mib, "bytes": len(data)}
+
+
+def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple[Job, Aim]:
+    """The stages of a fit; what is then to be encoded, and how."""
     config = sad.FitConfig(num_sites=sites, initial_sites=sites, cell=cell)
-    photo = picture(1e6 * megapixels)
-    with clock.listening():
-        task = make_task(photo, None, config)
-        method = FastFit(config.constants)
-        start = stage("start", lambda: sad.init_sites(task.image, sites, key=jax.random.key(0)))
-        stage("search", lambda: exact_lists(task, start))
-        state = method.start(task, jax.random.key(0))
-        state = state.replace(lists=exact_lists(task, start))
-        lists, target = state.lists, task.target
-        vector = jax.numpy.ones((6 + photo.shape[2], sites), np.float32)
-        passes = {
-            "gradient": lambda: jax.jit(gradient)(start, lists, target),
-            "curvature": lambda: jax.jit(gradient_and_curvature)(start, lists, target),
-            "push": lambda: jax.jit(change_of_picture)(start, lists, target, vector),
-        }
-        for name, function in passes.items():
-            stage(name, function)
-        pace = method.pace(task, state, 0.6)
-        state = stage("step", lambda: method.run(state, target, pace), int(pace.steps))
-        moves = sites // 10
-        change = lambda: change_sites(state, target, task.image, prunes=1, moves=moves, worth=3.0)  # noqa: E731
-        stage("density", change)
-        done = along_curve(state.compact(), task.canvas)
-        del state, lists, passes, start
-        job = Job(done, task.canvas, target, task.value_range, known=True)
-        data = stage("encode", lambda: encode_to(job, task.aim))
-        del job, target, task, photo
-        decoded, canvas = stage("decode", lambda: sad.decode(data, max_pixels=None))
-        stage("render", lambda: sad.render(decoded, canvas))
-    return row | {"bytes": len(data)}
+    task = make_task(picture(1e6 * megapixels), None, config)
+    method, key, target = FastFit(config.constants), jax.random.key(0), task.target
+    begun = meter.stage("start", lambda: sad.init_sites(task.image, sites, key=key))
+    lists = meter.stage("search", lambda: exact_lists(task, begun))
+    vector = jax.numpy.ones((6 + task.image.shape[2], sites), np.float32)
+    for name, function in {"gradient": gradient, "curvature": gradient_and_curvature}.items():
+        program = jax.jit(function)
+        meter.stage(name, lambda run=program: run(begun, lists, target))
+    push = jax.jit(change_of_picture)
+    meter.stage("push", lambda: push(begun, lists, target, vector))
+    state = method.start(task, key).replace(lists=lists)
+    pace = method.pace(task, state, 0.6)
+    moved = meter.stage("step", lambda: method.run(state, target, pace), int(pace.steps))
+    edits = {"prunes": 1, "moves": sites // 10, "worth": 3.0}
+    meter.stage("density", lambda: change_sites(moved, target, task.image, **edits))
+    found = along_curve(moved.compact(), task.canvas)
+    return Job(found, task.canvas, target, task.value_range, known=True), task.aim
 
 
 def reset_peak() -> None:
@@ -134,15 +136,6 @@ def peak_memory() -> float:
     found = re.search(r"VmHWM:\s+(\d+)", status)
     assert found is not None
     return int(found[1]) / 1024
-
-
-def exponent(rows: list[dict], of: str, stage: str, table: str) -> float:
-    """The slope of log cost against log size, over the larger half of the sizes."""
-    rows = sorted(rows, key=lambda row: row[of])
-    rows = rows[len(rows) // 2 - 1 :]
-    x = np.log([row[of] for row in rows])
-    y = np.log([max(row[table][stage], 1e-9) for row in rows])
-    return float(np.polyfit(x, y, 1)[0])
 
 
 def main() -> None:
