@@ -1,4 +1,4 @@
-"""Draws ``scale.png`` from ``scale.json``, and prints the exponents and what a pixel and a site take.
+"""Draws ``scale.png`` from ``scale.json``; prints exponents, and what a pixel and a site take.
 
 python -m experiments.scale.figure PNG JSON
 """
@@ -30,7 +30,7 @@ def values(rows: list[dict], axis: str, table: str, stage: str) -> tuple[np.ndar
 
 
 def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
-    """The slope of log cost over log size, by the three largest sizes: smaller ones are overhead."""
+    """The slope of log cost over log size of the three largest: smaller ones are overhead."""
     return float(np.polyfit(np.log(sizes[-3:]), np.log(costs[-3:]), 1)[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
@@ -93,19 +94,9 @@ def read_image(
       ((4, 6, 1), 0.2)
     """
     data = read_bytes(path, "a picture")
-    try:
+    with explained(path, max_pixels):
         image, notes = decode(data, max_pixels)
-    except TooLargeError as error:
-        raise ValueError(f"{error}: {path}") from None
-    except Image.DecompressionBombError as error:  # of a picture within a GIF or an icon
-        raise ValueError(
-            f"expected at most {max_pixels} pixels, got more within the file: {path}"
-        ) from error
-    except Exception as error:  # the decoders raise anything on bad bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"expected a whole picture (PNG, JPEG, TIFF, npy, ...), got {reason}: {path}"
-        ) from error
+    del data
     try:
         image = check_image(image)
     except ValueError as error:
@@ -116,6 +107,24 @@ def read_image(
     for note in notes:
         warnings.warn(f"{note}: {path}", stacklevel=2)
     return image
+
+
+@contextlib.contextmanager
+def explained(path: str | os.PathLike, max_pixels: int) -> Iterator[None]:
+    """Whatever a decoder raises on bad bytes, as a ValueError of one line that names the file."""
+    try:
+        yield
+    except TooLargeError as error:
+        raise ValueError(f"{error}: {path}") from None
+    except Image.DecompressionBombError as error:  # of a picture within a GIF or an icon
+        raise ValueError(
+            f"expected at most {max_pixels} pixels, got more within the file: {path}"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"expected a whole picture (PNG, JPEG, TIFF, npy, ...), got {reason}: {path}"
+        ) from error
 
 
 def is_picture(path: Path) -> bool:

@@ -160,3 +160,21 @@ def test_wrong_arguments_end_in_one_line(path, tmp_path):
         sad.open(tmp_path / "none.sad")
     with pytest.raises(ValueError, match="expected at most 100 pixels"):
         sad.open(path, max_pixels=100)
+
+
+@pytest.mark.parametrize(("channels", "quality"), [(5, 8), (31, 8), (31, "lossless")])
+def test_cubes_are_stored_and_read_in_part(make_sites, tmp_path, channels, quality):
+    sites = make_sites(40, channels=channels)
+    sad.save(tmp_path / "a.sad", sites, (12, 16), quality=quality)
+    stored, canvas = sad.load(tmp_path / "a.sad")
+    assert stored.color.shape == (40, channels)
+    expected = np.asarray(sad.render(stored, canvas))
+    file = sad.open(tmp_path / "a.sad")
+    np.testing.assert_allclose(file.render((3, 2, 9, 8)), expected[2:10, 3:12], atol=1e-6)
+    np.testing.assert_allclose(file.query([[4.0, 7.0]])[0], expected[7, 4], atol=1e-6)
+    sad.write_image(tmp_path / "a.tif", expected)
+    np.testing.assert_array_equal(sad.read_image(tmp_path / "a.tif"), expected)
+    if quality == "lossless":
+        np.testing.assert_array_equal(stored.color, sites.color)
+    else:  # rounded, at 40 dB and better
+        assert np.abs(np.sort(stored.color, 0) - np.sort(sites.color, 0)).max() < 0.05
