@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 SIZES = {"pixels": "megapixels", "sites": "sites", "both": "megapixels"}
 TITLES = {
     "pixels": "pixels, 10,000 sites",
-    "sites": "sites, 1.6 megapixels",
+    "sites": "sites, 0.4 megapixels",
     "both": "both, 50 pixels a site",
 }
 STAGES = ("start", "search", "step", "density", "encode", "decode", "render")
