@@ -38,7 +38,7 @@ from sad_jax.optimize.least_squares import change_of_picture, gradient, gradient
 BANDS = 512  # rows of the picture made at once
 LONG = 120.0  # seconds from which on a stage is run once
 AXES = {  # (megapixels, sites, cell) of each point
-    "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6, 6.4)],
+    "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6)],
     "sites": [(0.4, n, 2) for n in (1_000, 4_000, 16_000, 64_000, 256_000)],
     "both": [(m, round(m * 20_000), 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6)],
 }
