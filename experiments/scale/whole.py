@@ -5,8 +5,9 @@ python -m experiments.scale.whole [--small] [--megapixels M] [--sites N] [--cell
 
 Each command of ``sad-jax`` is a process of its own, whose peak is the system's figure for it. The
 fit starts from its budget of sites, without the recipe's overshoot, whose eightfold sites would
-not have room; so the quality says nothing of a whole run, only the cost does. The compact file is
-rounded without making up for it, whose cost is in ``cost.py``.
+not have room; so the quality says nothing of a whole run, only the cost does. With no steps the
+sites are those of the start. The compact file is rounded without making up for it, whose cost is in
+``cost.py``. A run adds a row to those of the file.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.machine import write_report
+from experiments.machine import read_rows, write_report
 from experiments.scale.cost import peak_memory, picture
 
 
@@ -40,6 +41,11 @@ def fit_one(path: str, sites: int, cell: int, steps: int) -> dict:
             f"step {now.step}, {now.seconds:.0f} s, {now.psnr:.2f} dB", file=sys.stderr, flush=True
         )
 
+    if not steps:
+        begun = sad.init_sites(photo, sites, key=jax.random.key(0))
+        canvas = sad.Canvas(photo.shape[:2], cell=cell)
+        sad.save(Path(path).with_suffix(".sad"), begun, canvas)
+        return {"steps": 0}
     settings = {"cell": cell, "steps": steps, "quality": "lossless"}
     config = sad.FitConfig(num_sites=sites, initial_sites=sites, **settings)
     result = sad.fit(photo, config, key=jax.random.key(0), progress=note)
@@ -127,7 +133,7 @@ def main() -> None:
         command = ["sad_jax", "render", str(file), *words, "--json", "-"]
         figures[name] = run(*command)
         print(name, figures[name], flush=True)
-        write_report(args.json, **figures)
+    write_report(args.json, rows=[*read_rows(args.json), figures])
 
 
 if __name__ == "__main__":
