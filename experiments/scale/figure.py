@@ -20,7 +20,8 @@ TITLES = {
     "sites": "sites, 0.4 megapixels",
     "both": "both, 50 pixels a site",
 }
-STAGES = ("start", "search", "step", "density", "encode", "decode", "render")
+STAGES = ("start", "search", "gradient", "curvature", "push", "step", "density")
+STAGES += ("encode", "decode", "render")
 
 
 def values(rows: list[dict], axis: str, table: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
@@ -30,8 +31,8 @@ def values(rows: list[dict], axis: str, table: str, stage: str) -> tuple[np.ndar
 
 
 def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
-    """The slope of log cost over log size of the three largest: smaller ones are overhead."""
-    return float(np.polyfit(np.log(sizes[-3:]), np.log(costs[-3:]), 1)[0])
+    """The slope of log cost over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 def memory(rows: list[dict], stage: str) -> tuple[float, float, float]:
@@ -60,7 +61,7 @@ def main() -> None:
             label = f"{stage}, {slopes[-1]:.2f}"
             panels[0, column].loglog(sizes, seconds, "o-", ms=3, lw=1, label=label)
             _, peaks = values(rows, axis, "peak_mib", stage)
-            panels[1, column].loglog(sizes, peaks, "o-", ms=3, lw=1, label=stage)
+            panels[1, column].loglog(sizes, peaks, "o-", ms=3, lw=1, label=label)
         fixed, pixel, site = memory(rows, stage)
         told = " | ".join(f"{slope:.2f}" for slope in slopes)
         print(f"| {stage} | {told} | {fixed:.0f} + {pixel:.0f} B a pixel + {site:.0f} B a site |")
@@ -70,7 +71,8 @@ def main() -> None:
             panels[row, column].set_ylabel(name)
             panels[row, column].grid(alpha=0.3)
         panels[0, column].set_title(TITLES[axis])
-        panels[0, column].legend(fontsize=7, title="stage, exponent", title_fontsize=7)
+        title = "stage, exponent of seconds"
+        panels[1, column].legend(fontsize=6, title=title, title_fontsize=6, loc="upper left")
     figure.tight_layout()
     figure.savefig(args.png, dpi=110)
 

@@ -48,12 +48,12 @@ def check_room(canvas: Canvas, channels: int, shape: tuple[int, int] | None = No
 def check_fit_room(canvas: Canvas, channels: int, sites: int) -> None:
     """Raises where a fit takes more memory than is free; as ``check_room``.
 
-    Its target, three more pictures, the lists and those before them; and of every site what the
-    curvature sums, about eight times (``experiments.scale.cost``).
+    The picture, its target, two more pictures, the lists and those before them; and of every site
+    what the curvature sums, about 13 times while the file is made (``experiments.scale.cost``).
     """
     cells = canvas.grid.rows * canvas.grid.columns
     needed = canvas.pixels * (16 * channels + 4) + cells * 8 * canvas.k
-    needed += sites * 32 * (29 + 7 * channels)
+    needed += sites * 54 * (29 + 7 * channels)
     what = f"{canvas.width}x{canvas.height} pixels and {sites} sites at the start"
     _check(needed, "a fit", what, "; fewer initial_sites and larger cells take less")
 
