@@ -3,18 +3,17 @@
 python -m experiments.scale.whole [--small] [--megapixels M] [--sites N] [--cell C] [--steps T]
     [--out DIR] [--json FILE]
 
-Each command of ``sad-jax`` is a process of its own, whose peak is the system's figure for it. The
-fit starts from its budget of sites, without the recipe's overshoot, whose eightfold sites would
-not have room; so the quality says nothing of a whole run, only the cost does. With no steps the
-sites are those of the start. The compact file is rounded without making up for it, whose cost is in
-``cost.py``. A run adds a row to those of the file.
+Each stage is a process of its own; a file that is in DIR already is only drawn. The fit starts from
+its budget of sites, without the recipe's overshoot, whose eightfold sites would not have room; so
+the quality says nothing of a whole run, only the cost does. With no steps the sites are those of
+the start. The compact file is rounded without making up for it, whose cost is in ``cost.py``. A run
+adds a row to those of the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -26,12 +25,16 @@ from experiments.machine import read_rows, write_report
 from experiments.scale.cost import peak_memory, picture
 
 
-def fit_one(path: str, sites: int, cell: int, steps: int) -> dict:
-    """A whole fit of a ``.npy`` picture of uint8; its file is written beside it."""
+def fit_one(path: str, *counts: str) -> dict:
+    """A whole fit of a ``.npy`` picture; its file is written beside it.
+
+    ``counts``: of sites, of pixels a side of a cell, and of steps.
+    """
     import jax
 
     import sad_jax as sad
 
+    sites, cell, steps = map(int, counts)
     photo = sad.read_image(path, max_pixels=2**40)
     marks: list[tuple[int, float, float]] = []
 
@@ -81,22 +84,41 @@ def _rate(marks: list[tuple[int, float, float]]) -> float:
     return (end - begin) / max(last - first, 1)
 
 
-def run(*words: str) -> dict:
-    """A process of its own: what it printed as JSON last, processor seconds and its peak."""
-    process = subprocess.Popen([sys.executable, "-m", *words], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    out = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"{' '.join(words)} ended with {status}")
-    row = {"processor_seconds": used.ru_utime + used.ru_stime, "peak_mib": used.ru_maxrss / 1024}
-    return row | json.loads(out[out.index("{") :])
+def draw_one(*words: str) -> dict:
+    """``sad-jax render`` in this process."""
+    from sad_jax import cli
+
+    if cli.main(["render", *words]):
+        raise RuntimeError(f"render {' '.join(words)} failed")
+    return {}
+
+
+def make_one(path: str, megapixels: str) -> dict:
+    """The picture, as ``.npy`` of uint8."""
+    np.save(path, np.rint(picture(1e6 * float(megapixels)) * 255).astype(np.uint8))
+    return {}
+
+
+STAGES = {"make": make_one, "fit": fit_one, "round": round_one, "draw": draw_one}
+
+
+def run(stage: str, *words: str) -> dict:
+    """A stage in a process of its own, which tells its processor seconds and its peak.
+
+    The system's figure for a child that has ended would not be below that of its parent.
+    """
+    command = [sys.executable, "-m", "experiments.scale.whole", "--stage", stage, *words]
+    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(out.splitlines()[-1])
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["--stage"]:
+        figures = STAGES[sys.argv[2]](*sys.argv[3:])
+        told = {"processor_seconds": time.process_time(), "peak_mib": peak_memory()}
+        print(json.dumps(told | figures))
+        return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--fit-one", nargs=4, metavar=("PATH", "SITES", "CELL", "STEPS"))
-    parser.add_argument("--round-one", metavar="PATH")
     parser.add_argument("--megapixels", type=float, default=100.0)
     parser.add_argument("--sites", type=int, default=2_000_000)
     parser.add_argument("--cell", type=int, default=2)
@@ -105,33 +127,26 @@ def main() -> None:
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--json")
     args = parser.parse_args()
-    if args.round_one:
-        print(json.dumps(round_one(args.round_one)))
-        return
-    if args.fit_one:
-        path, *counts = args.fit_one
-        print(json.dumps(fit_one(path, *map(int, counts))))
-        return
     if args.small:
         args.megapixels, args.sites, args.steps = 0.05, 1000, 6
     folder = Path(args.out)
     folder.mkdir(parents=True, exist_ok=True)
     photo, file = folder / "large.npy", folder / "large.sad"
-    np.save(photo, np.rint(picture(1e6 * args.megapixels) * 255).astype(np.uint8))
-    side = np.load(photo, mmap_mode="r").shape[0]
-    counts = map(str, (args.sites, args.cell, args.steps))
     figures: dict = {"megapixels": args.megapixels, "sites": args.sites, "cell": args.cell}
-    figures["fit"] = run("experiments.scale.whole", "--fit-one", str(photo), *counts)
-    print(figures, flush=True)
-    figures["compact file"] = run("experiments.scale.whole", "--round-one", str(file))
+    if not file.exists():
+        run("make", str(photo), str(args.megapixels))
+        counts = map(str, (args.sites, args.cell, args.steps))
+        figures["fit"] = run("fit", str(photo), *counts)
+        figures["compact file"] = run("round", str(file))
+        print(figures, flush=True)
+    side = np.load(photo, mmap_mode="r").shape[0]
     crop = f"{side // 3},{side // 2},{side // 10},{side // 10}"
     for name, words in {
         "render to PNG": ["--out", str(folder / "large.png")],
         "render to TIFF": ["--out", str(folder / "large.tif")],
         "a crop of a hundredth": ["--crop", crop, "--out", str(folder / "crop.png")],
     }.items():
-        command = ["sad_jax", "render", str(file), *words, "--json", "-"]
-        figures[name] = run(*command)
+        figures[name] = run("draw", str(file), *words)
         print(name, figures[name], flush=True)
     write_report(args.json, rows=[*read_rows(args.json), figures])
 
