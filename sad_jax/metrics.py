@@ -64,7 +64,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     for top in range(0, len(a), height):
         first, second = a[top : top + height], b[top : top + height]
         total += float(np.sum(np.square(first.astype(np.float64) - second)))
-    return float(mse_to_psnr(jax.device_put(total / a.size)))
+    return float(jax.device_get(mse_to_psnr(jax.device_put(total / a.size))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -88,7 +88,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     windows, height, total = len(a) - SSIM_WINDOW + 1, _rows(a), 0.0  # of rows
     for top in range(0, windows, height):
         rows = slice(top, min(top + height, windows) + SSIM_WINDOW - 1)
-        mean = float(_dm_pix_ssim(*jax.device_put((a[rows], b[rows]))))
+        mean = float(jax.device_get(_dm_pix_ssim(*jax.device_put((a[rows], b[rows])))))
         total += mean * min(height, windows - top)
     return total / windows
 

@@ -95,4 +95,6 @@ class Relaxation:
         )
 
     def _run(self, state: State, free: np.ndarray, steps: int) -> State:
-        return run_gauss_newton(state, self.target, steps, DAMPING, free=free, optimizer=OPTIMIZER)
+        return run_gauss_newton(
+            *(state, self.target, steps, DAMPING), free=free, test_last=True, optimizer=OPTIMIZER
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -96,6 +97,7 @@ def run_gauss_newton(
     sharpest: float | jax.Array = SHARPEST,
     exact: bool | jax.Array = False,
     free: ArrayLike | None = None,
+    test_last: bool | jax.Array = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -103,7 +105,7 @@ def run_gauss_newton(
 
     A step after which the loss is larger is taken back. To see that costs nothing where the next
     step needs the gradient there anyway; the last step on these lists is only tested if it is the
-    first, too, or if a step before it has failed.
+    first, too, if a step before it has failed, or if that is asked for.
 
     Args:
       state: with a ``LastStep`` as its optimiser state.
@@ -114,14 +116,29 @@ def run_gauss_newton(
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
       free: float[6 + C, N], in the order of a tangent, 1 for what may move and 0 for what stays
         as it is to the last bit; None for all.
+      test_last: bool[], whether the last step is tested in any case.
       optimizer: ``scale_by_plane`` with its options.
     """
     if free is None:
-        free = jnp.ones((GEOMETRY + state.sites.channels, state.sites.num_sites))
+        free = np.ones((GEOMETRY + state.sites.channels, state.sites.num_sites))
     dtype = state.sites.color.dtype
-    damping, sharpest, free = (jnp.asarray(a, dtype) for a in (damping, sharpest, free))
-    now = jnp.int32(steps), damping, sharpest, jnp.bool_(exact)
-    return state.replace(**_gauss_newton(state, target, *now, free, optimizer=optimizer))
+
+    def known(value: ArrayLike, kind: Any) -> Any:
+        """Of one type, so that there is one program; by numpy, as JAX takes 0.2 ms for a number."""
+        return value.astype(kind) if isinstance(value, jax.Array) else np.asarray(value, kind)
+
+    changed = _gauss_newton(
+        state,
+        target,
+        known(steps, np.int32),
+        known(damping, dtype),
+        known(sharpest, dtype),
+        known(exact, np.bool_),
+        known(free, dtype),
+        known(test_last, np.bool_),
+        optimizer=optimizer,
+    )
+    return state.replace(**changed)
 
 
 @partial(jax.jit, static_argnames="optimizer")
@@ -134,6 +151,7 @@ def _gauss_newton(
     sharpest: jax.Array,
     exact: jax.Array,
     free: jax.Array,
+    test_last: jax.Array,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> dict[str, Any]:
@@ -158,7 +176,7 @@ def _gauss_newton(
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = only_free(clamp(moved, lists.canvas), sites, free)
-        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
+        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1) | test_last
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
