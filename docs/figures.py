@@ -26,6 +26,7 @@ RESULTS = (
     "inverse_deblur",
     "inverse_inpaint",
     "inverse_superres",
+    "scale",
 )
 
 

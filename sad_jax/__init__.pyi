@@ -52,5 +52,7 @@ from .storage.files import load as load
 from .storage.pictures import read_image as read_image
 from .storage.pictures import write_image as write_image
 from .storage.sad import decode as decode
+from .storage.strips import PictureFile as PictureFile
+from .storage.strips import open_image as open_image
 
 __version__: str

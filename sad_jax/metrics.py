@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 from sad_jax.model.picture import as_floats
 
 SSIM_WINDOW = 11  # pixels, Gaussian of sigma 1.5 (Wang et al. 2004)
+BAND = 2**21  # pixels compared at once
 
 
 def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
@@ -58,8 +59,12 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
       20.0
     """
     a, b = as_pair(a, b)
-    mse = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return float(jax.device_get(mse_to_psnr(jax.device_put(mse))))
+    height = _rows(a)
+    total = 0.0
+    for top in range(0, len(a), height):
+        first, second = a[top : top + height], b[top : top + height]
+        total += float(np.sum(np.square(first.astype(np.float64) - second)))
+    return float(jax.device_get(mse_to_psnr(jax.device_put(total / a.size))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -80,7 +85,17 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     a, b = as_pair(a, b)
     if min(a.shape[:2]) < SSIM_WINDOW:
         return math.nan
-    return float(jax.device_get(_dm_pix_ssim(*jax.device_put((a, b)))))
+    windows, height, total = len(a) - SSIM_WINDOW + 1, _rows(a), 0.0  # of rows
+    for top in range(0, windows, height):
+        rows = slice(top, min(top + height, windows) + SSIM_WINDOW - 1)
+        mean = float(jax.device_get(_dm_pix_ssim(*jax.device_put((a[rows], b[rows])))))
+        total += mean * min(height, windows - top)
+    return total / windows
+
+
+def _rows(image: np.ndarray) -> int:
+    """How many rows are compared at once."""
+    return max(1, BAND // image.shape[1])
 
 
 @jax.jit

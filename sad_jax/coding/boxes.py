@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from sad_jax.lists.candidates import Candidates
-from sad_jax.storage.compact.layout import box_unit
+from sad_jax.storage.compact.layout import BOX_PARTS, box_unit
 from sad_jax.storage.compact.order import GROUP_BITS, Order
 
-NOTHING = (255, 0, 255, 0)
+ENTRIES = 2**22  # of lists, looked at at once
 
 
 def influence(order: Order, lists: Candidates) -> np.ndarray:
@@ -16,17 +16,21 @@ def influence(order: Order, lists: Candidates) -> np.ndarray:
 
     Sites of the base do not count, as they are always read.
     """
-    canvas = lists.canvas
-    ids = np.asarray(lists.ids)
-    boxes = np.tile(np.array(NOTHING, np.int64), (order.groups, 1))
+    canvas, ids = lists.canvas, np.asarray(lists.ids)
+    rows, columns, k = ids.shape
     unit, cell = box_unit(canvas.size), canvas.cell
-    row, column = np.ogrid[: ids.shape[0], : ids.shape[1], :1][:2]
-    own = order.level(ids.astype(np.int64)) < order.base_level
-    group = (ids >> GROUP_BITS)[own]
-    for axis, place in enumerate((column, row)):
-        first = place * cell // unit
-        last = np.minimum(place * cell + cell - 1, canvas.size - 1) // unit
-        for end, part, extreme in ((0, first, np.minimum), (1, last, np.maximum)):
-            values = np.broadcast_to(part, ids.shape)[own]
-            extreme.at(boxes[:, 2 * axis + end], group, values)
-    return boxes
+    in_base = (1 << order.base_level) - 1  # of an id no bit of these is set
+    seen = np.zeros((2, order.groups, BOX_PARTS), bool)  # in which parts in x, and in y
+    height = max(1, ENTRIES // (columns * k))
+    for top in range(0, rows, height):
+        band = ids[top : top + height]
+        own = (band & in_base) != 0
+        group = (band >> GROUP_BITS)[own]
+        row, column = np.ogrid[top : top + len(band), :columns]
+        for axis, place in enumerate((column, row)):
+            for pixel in (place * cell, np.minimum(place * cell + cell - 1, canvas.size - 1)):
+                part = np.broadcast_to((pixel // unit)[..., None], band.shape)
+                seen[axis, group, part[own]] = True
+    boxes = np.stack([seen.argmax(2), BOX_PARTS - 1 - seen[..., ::-1].argmax(2)], -1)
+    boxes[~seen.any(2)] = BOX_PARTS - 1, 0  # holds nothing
+    return np.moveaxis(boxes, 0, 1).reshape(-1, 4)

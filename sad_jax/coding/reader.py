@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +17,10 @@ from jaxtyping import Float
 
 from sad_jax.backend import Backend
 from sad_jax.draw.api import query, render
+from sad_jax.draw.bands import Window
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.arguments import describe, whole_numbers
-from sad_jax.model.canvas import Canvas
 from sad_jax.model.room import MAX_PIXELS, check_size
 from sad_jax.model.sites import Sites, check_values, pad
 from sad_jax.storage import sad
@@ -30,17 +31,9 @@ from sad_jax.storage.files import check_suffix
 TILE = 64  # pixels a side of what points are looked up in; cells divide it
 MOST_TILES = 16  # kept for the next points
 SHARE_OF_TILES = 0.25  # from which on the whole picture is looked up in at once
+PIECE = 2**20  # bytes checked at once
 LEAST_POINTS = 64  # looked up at once: XLA computes a few otherwise, with other last bits
 STEPS_AN_OCTAVE = 4  # numbers of sites and points are rounded up to, so that programs are few
-
-
-class Window(NamedTuple):
-    """A part of the picture, in pixels: its first column and row, and its size."""
-
-    x: int
-    y: int
-    width: int
-    height: int
 
 
 class Part(NamedTuple):
@@ -71,7 +64,8 @@ class SadFile:
     ):
         """``read`` gives (offset, count) bytes of a file of ``size`` bytes; see ``open``."""
         self._implementation = implementation
-        self._header, end, _ = sad.parse_header(read(0, min(sad.LONGEST_HEADER, size)))
+        self._read_bytes, self._size = read, size
+        self._header, end, self._stored = sad.parse_header(read(0, min(sad.LONGEST_HEADER, size)))
         start = end + sad.CHECKSUM_BYTES
         sad.check_length(self._header, size - start)
         self.canvas, self.channels = self._header.canvas, self._header.channels
@@ -99,7 +93,7 @@ class SadFile:
     @property
     def window(self) -> Window:
         """The whole picture."""
-        return Window(0, 0, self.canvas.width, self.canvas.height)
+        return Window.whole(self.canvas)
 
     def sites(self) -> Sites:
         """All sites of the file's level, in its order."""
@@ -121,13 +115,54 @@ class SadFile:
         Raises:
           ValueError: a window that is not within the canvas, or a damaged file.
         """
-        wanted = self._checked(window)
+        return self._draw(self.window_of(window), self._part)
+
+    def bands(
+        self, window: tuple[int, int, int, int] | None = None
+    ) -> Iterator[Float[np.ndarray, "h W C"]]:
+        """The picture of ``render`` in bands of rows, from the top down, of a few MiB each.
+
+        A picture that is too large for the memory is drawn so, and written by ``sad-jax render``.
+
+        Args:
+          window: as in ``render``.
+
+        Returns:
+          An iterator of float32[h, width, C], whose heights add up to the window's.
+
+        Raises:
+          ValueError: as ``render``.
+
+        Example:
+          >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
+          >>> sites = sad.init_sites(jnp.ones((48, 64, 3)), 600, key=jax.random.key(0))
+          >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")
+          >>> sad.save(path, sites, (48, 64), quality=6)
+          >>> sum(len(band) for band in sad.open(path).bands())
+          48
+        """
+        bands = self.window_of(window).bands(self.canvas.cell)
+        return (self._draw(band, self._find) for band in bands)
+
+    def _draw(self, wanted: Window, find: Callable[[Window], Part]) -> np.ndarray:
         cell = self.canvas.cell
         x, y = wanted.x // cell * cell, wanted.y // cell * cell
         right, bottom = wanted.x + wanted.width, wanted.y + wanted.height
-        part = self._part(Window(x, y, right - x, bottom - y))
+        part = find(Window(x, y, right - x, bottom - y))
         picture = np.asarray(render(*part, implementation=self._implementation))
         return picture[wanted.y - y :, wanted.x - x :]
+
+    def check(self) -> None:
+        """Reads the whole file once, a piece at a time.
+
+        Raises:
+          ValueError: if it has been altered since it was written.
+        """
+        end = self._start - sad.CHECKSUM_BYTES
+        found = zlib.crc32(self._read_bytes(0, end))
+        for at in range(self._start, self._size, PIECE):
+            found = zlib.crc32(self._read_bytes(at, min(PIECE, self._size - at)), found)
+        sad.compare_checksums(self._stored, found)
 
     def query(self, points: Float[ArrayLike, "*M 2"]) -> Float[np.ndarray, "*M C"]:
         """Colours at any points, each by the list of its cell, as ``query`` has them of lists.
@@ -192,12 +227,7 @@ class SadFile:
 
     def _find(self, window: Window) -> Part:
         sites = self.sites() if window == self.window or not self._in_groups else self._near(window)
-        moved = sites.position - jnp.asarray([window.x, window.y], jnp.float32)
-        sites = sites.replace(position=jnp.where(sites.alive[:, None], moved, 0))
-        canvas = self.canvas
-        if window != self.window:
-            shape, side = (window.height, window.width), canvas.size
-            canvas = Canvas(shape, k=canvas.k, cell=canvas.cell, side=side)
+        sites, canvas = window.seen(sites, self.canvas)
         return Part(sites, find_candidates(sites, canvas, implementation=self._implementation))
 
     def _near(self, window: Window) -> Sites:
@@ -238,7 +268,8 @@ class SadFile:
         wider = sites.log_tau - self.level * math.log(2) / 2
         return sites.replace(log_tau=wider, radius=jnp.minimum(sites.radius, apart))
 
-    def _checked(self, window: tuple[int, int, int, int] | None) -> Window:
+    def window_of(self, window: tuple[int, int, int, int] | None) -> Window:
+        """The window (x, y, width, height), checked; None is the whole picture."""
         if window is None:
             return self.window
         numbers = whole_numbers(window)

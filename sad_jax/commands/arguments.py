@@ -84,6 +84,12 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     size.add_argument(
         "--psnr", type=_positive, metavar="P", help="the file has at least this PSNR, if it can"
     )
+    add(
+        "--initial-sites",
+        type=_count,
+        metavar="N",
+        help="at the start, thinned to the budget later; fewer take less memory",
+    )
     add("--recipe", choices=("fast", "paper"), default="fast")
     add("--steps", type=_count, metavar="T", help="optimiser steps")
     add("--seconds", type=_positive, metavar="T", help="time budget, compilation apart")
@@ -144,6 +150,12 @@ def _describe_render(command: argparse.ArgumentParser) -> None:
     add("--keep-radius", action="store_true", help="resize as official programs do")
     add("--lists", choices=("exact", "propagated"), default="exact")
     add("--out", type=_path, metavar="PNG", help="default: FILE_render.png beside FILE")
+    add(
+        "--bits",
+        type=int,
+        choices=(8, 16, 32),
+        help="of a sample: 8; 16 for PNG and TIFF; 32, floats, for TIFF and .npy",
+    )
     add("--target", type=_path, metavar="PHOTO", help="report PSNR and SSIM against it")
     _limit(command)
     _describe_json(command)
@@ -168,7 +180,7 @@ def _limit(command: argparse.ArgumentParser) -> None:
         type=_pixels,
         default=MAX_PIXELS,
         metavar="N",
-        help="refuse files that promise more, default: %(default)d",
+        help="refuse larger pictures, default: %(default)d",
     )
 
 

@@ -133,6 +133,7 @@ def fit_config(args: argparse.Namespace) -> FitConfig:
     given = {
         "num_sites": args.sites,
         "bpp": args.bpp,
+        "initial_sites": args.initial_sites,
         "recipe": args.recipe,
         "steps": args.steps,
         "seconds": args.seconds,

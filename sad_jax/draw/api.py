@@ -173,6 +173,17 @@ def resample(
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
 def _resample(backend: Backend, view: View, sites: Sites, lists: Candidates | None) -> jax.Array:
+    band = jax.checkpoint(partial(draw_in_view, backend, view, sites, lists))
+    firsts = view.band[0] * jnp.arange(view.bands, dtype=sites.color.dtype)
+    picture = jax.lax.map(band, firsts)
+    return picture.reshape(-1, *picture.shape[2:])[: view.shape[0]]
+
+
+@broadcasting
+def draw_in_view(
+    backend: Backend, view: View, sites: Sites, lists: Candidates | None, first: jax.Array
+) -> jax.Array:
+    """The pixels of the band whose points begin with the row ``first``, float[h, W', C]."""
     table = site_table(sites, view.canvas.size)
     dtype = table.dtype
     x = view.x(jnp.arange(view.fine[1], dtype=dtype))
@@ -183,17 +194,12 @@ def _resample(backend: Backend, view: View, sites: Sites, lists: Candidates | No
         here = ids if lists is None else lists.at(points)
         return _blend_at(table, here.T, *points.T)
 
-    @jax.checkpoint
-    def band(first):
-        height, (down, across) = view.band[0], view.samples
-        y = view.y(first + jnp.arange(height, dtype=dtype))
-        ids = None if lists is not None else find_in_view(backend, view, sites, first)
-        colors = jax.lax.map(row, (y, ids))  # [rows, C, columns]
-        colors = colors.reshape(height // down, down, sites.channels, -1, across)
-        return jnp.moveaxis(jnp.mean(colors, axis=(1, 4)), 1, -1)
-
-    picture = jax.lax.map(band, view.band[0] * jnp.arange(view.bands, dtype=dtype))
-    return picture.reshape(-1, *picture.shape[2:])[: view.shape[0]]
+    height, (down, across) = view.band[0], view.samples
+    y = view.y(first + jnp.arange(height, dtype=dtype))
+    ids = None if lists is not None else find_in_view(backend, view, sites, first)
+    colors = jax.lax.map(row, (y, ids))  # [rows, C, columns]
+    colors = colors.reshape(height // down, down, sites.channels, -1, across)
+    return jnp.moveaxis(jnp.mean(colors, axis=(1, 4)), 1, -1)
 
 
 def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Array, "H W"]:

@@ -151,7 +151,7 @@ def identity_of(
 
 
 def _digest(array: np.ndarray | jax.Array) -> str:
-    return hashlib.sha256(np.asarray(array).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _check_identity(found: Any, expected: dict[str, str]) -> None:

@@ -14,7 +14,7 @@ from sad_jax.backend import Backend, resolve
 from sad_jax.coding.rate import Aim
 from sad_jax.fitting.config import FitConfig
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.room import check_room
+from sad_jax.model.room import check_fit_room
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 
@@ -52,12 +52,13 @@ class Task:
 def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
     """One picture with its budget; raises where the settings do not run, or memory is too small."""
     canvas = config.canvas(photo.shape[:2])
-    check_room(canvas, photo.shape[2])
+    budget = config.budget(canvas.shape)
+    usual = config.constants.initial_sites(canvas.pixels, budget)
+    initial = max(config.initial_sites or usual, budget)
+    check_fit_room(canvas, photo.shape[2], initial)
     value_range = ValueRange.of(photo if weight is None else photo[np.asarray(weight) > 0])
     photo = value_range.to_unit(photo)
     image = jnp.asarray(photo)
-    budget = config.budget(canvas.shape)
-    usual = config.constants.initial_sites(canvas.pixels, budget)
     backend = resolve(config.implementation, image, k=canvas.k)
     return Task(
         image=visible(photo, weight),
@@ -65,7 +66,7 @@ def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) ->
         value_range=value_range,
         canvas=canvas,
         budget=budget,
-        initial=max(config.initial_sites or usual, budget),
+        initial=initial,
         steps=config.most_steps,
         aim=config.aim(canvas.shape),
     )

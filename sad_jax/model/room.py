@@ -42,11 +42,28 @@ def check_room(canvas: Canvas, channels: int, shape: tuple[int, int] | None = No
     height, width = canvas.shape if shape is None else shape
     cells = canvas.grid.rows * canvas.grid.columns
     needed = cells * (60 + 10 * canvas.k) + height * width * 12 * channels
+    _check(needed, "a picture", f"{width}x{height}", "")
+
+
+def check_fit_room(canvas: Canvas, channels: int, sites: int) -> None:
+    """Raises where a fit takes more memory than is free; as ``check_room``.
+
+    The picture, its target, two more pictures, the lists and those before them; and of every site
+    what the curvature sums, about 13 times while the file is made (``experiments.scale.cost``).
+    """
+    cells = canvas.grid.rows * canvas.grid.columns
+    needed = canvas.pixels * (16 * channels + 4) + cells * 8 * canvas.k
+    needed += sites * 54 * (29 + 7 * channels)
+    what = f"{canvas.width}x{canvas.height} pixels and {sites} sites at the start"
+    _check(needed, "a fit", what, "; fewer initial_sites and larger cells take less")
+
+
+def _check(needed: int, of: str, what: str, advice: str) -> None:
     free = free_memory()
     if free is not None and needed > free and _draws_on_cpu():
         raise TooLargeError(
-            f"expected a picture for which {_gibibytes(free)} of free memory are enough, "
-            f"got {width}x{height}, which take {_gibibytes(needed)}"
+            f"expected {of} for which {_gibibytes(free)} of free memory are enough, "
+            f"got {what}, which take {_gibibytes(needed)}{advice}"
         )
 
 

@@ -127,7 +127,7 @@ def run_gauss_newton(
         """Of one type, so that there is one program; by numpy, as JAX takes 0.2 ms for a number."""
         return value.astype(kind) if isinstance(value, jax.Array) else np.asarray(value, kind)
 
-    return _gauss_newton(
+    changed = _gauss_newton(
         state,
         target,
         known(steps, np.int32),
@@ -138,6 +138,7 @@ def run_gauss_newton(
         known(test_last, np.bool_),
         optimizer=optimizer,
     )
+    return state.replace(**changed)
 
 
 @partial(jax.jit, static_argnames="optimizer")
@@ -153,7 +154,8 @@ def _gauss_newton(
     test_last: jax.Array,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
-) -> State:
+) -> dict[str, Any]:
+    """What changes of the state: lists that were handed back would be copied."""
     start, size = state.sites, state.lists.grid.size
     lists = prepare(target.backend, state.lists)
     largest = jnp.log(sharpest * size)
@@ -192,10 +194,10 @@ def _gauss_newton(
     last = state.optimizer._replace(step=along.T, change=push(start, along))
     carry = start, last, errors, sums, errors.mse
     sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
-    return state.replace(
-        sites=sites,
-        optimizer=last._replace(change=None),  # the lists may be others at the next call
-        step=state.step + steps,
-        value=before,
-        best=best,
-    )
+    return {
+        "sites": sites,
+        "optimizer": last._replace(change=None),  # the lists may be others at the next call
+        "step": state.step + steps,
+        "value": before,
+        "best": best,
+    }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 DRAFT = ".sad-jax-{}.tmp"  # beside the file; of a killed process it stays until ``remove_drafts``
 ABANDONED = 600.0  # seconds for which nobody has written to a draft
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows alone has it
 
 
 def read_bytes(path: str | os.PathLike, what: str) -> bytes:
@@ -30,24 +32,42 @@ def read_bytes(path: str | os.PathLike, what: str) -> bytes:
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
-    """Writes a file whole or not at all: beside its place first, then moved onto it.
+    """Writes a file whole or not at all, see ``writing``."""
+    with writing(path) as stream:
+        stream.write(data)
 
-    A file that is there is replaced by one of the same owner and permissions; of a link, the file
-    that it names. What cannot be replaced (a device, a pipe, what a standard stream goes to) is
-    written to.
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[BinaryIO]:
+    """A stream to a file that is written whole or not at all: ``with writing(path) as stream``.
+
+    It goes beside the file's place first, and is moved onto it at the end, unless an exception came
+    before. A file that is there is replaced by one of the same owner and permissions; of a link,
+    the file that it names. What cannot be replaced (a device, a pipe, what a standard stream goes
+    to) is written to at the end.
 
     Raises:
       ValueError: if a file cannot stand there, see ``check_place``.
       OSError: if the system refuses; it names the file.
     """
     check_place(path)
+    foreign = None
     try:
         old = os.stat(path) if os.path.exists(path) else None
-        if old is None or _can_be_replaced(path, old):
-            _replace(os.path.realpath(path), data, old)
-        else:
-            _write_through(path, data, old)
+        replaced = old is None or _can_be_replaced(path, old)
+        buffer = io.BytesIO()
+        target = os.path.realpath(path)
+        with _replacing(target, old) if replaced else contextlib.nullcontext(buffer) as stream:
+            try:
+                yield stream
+            except OSError as error:
+                foreign = error.filename and error  # of a file that the caller reads
+                raise
+        if old is not None and not replaced:
+            _write_through(path, buffer.getvalue(), old)
     except OSError as error:
+        if error is foreign:
+            raise
         raise _naming(error, path) from error
 
 
@@ -120,15 +140,17 @@ def _write_through(path: str | os.PathLike, data: bytes, old: os.stat_result) ->
         stream.write(data)
 
 
-def _replace(path: str, data: bytes, old: os.stat_result | None) -> None:
+@contextlib.contextmanager
+def _replacing(path: str, old: os.stat_result | None) -> Iterator[BinaryIO]:
     draft = _draft_in(os.path.dirname(path))
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)  # never wider than it ends up
     try:
-        number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, mode)
-        with os.fdopen(number, "wb") as stream:
-            stream.write(data)
+        with open(
+            draft, "w+b", opener=lambda name, flags: os.open(name, flags | os.O_EXCL, mode)
+        ) as stream:
+            yield stream
             stream.flush()
-            os.fsync(number)
+            os.fsync(stream.fileno())
         if old is not None:
             _copy_rights(path, draft, old)
         os.replace(draft, path)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -14,11 +17,15 @@ from PIL import Image
 
 from sad_jax.model.picture import as_floats
 from sad_jax.model.room import MAX_PIXELS, TooLargeError
-from sad_jax.storage.atomic import read_bytes, write_bytes
+from sad_jax.storage.atomic import read_bytes, writing
+from sad_jax.storage.bands import write_npy, write_png, write_tiff
 from sad_jax.storage.reading import SUFFIXES, decode
 
 CLIPPED = 0.5 / 255  # beyond [0, 1], it rounds to another step of 8 bits
 LARGEST = 1e30  # of a float picture; float32 has room above it for sums
+_BITS = {"PNG": (8, 16), "TIFF": (8, 16, 32), "npy": (32,)}  # that formats can hold; others 8
+_ANY_CHANNELS = ("TIFF", "npy")
+_TYPES = {8: "u1", 16: "<u2", 32: "<f4"}
 
 
 def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"]:
@@ -87,19 +94,9 @@ def read_image(
       ((4, 6, 1), 0.2)
     """
     data = read_bytes(path, "a picture")
-    try:
+    with explained(path, max_pixels):
         image, notes = decode(data, max_pixels)
-    except TooLargeError as error:
-        raise ValueError(f"{error}: {path}") from None
-    except Image.DecompressionBombError as error:  # of a picture within a GIF or an icon
-        raise ValueError(
-            f"expected at most {max_pixels} pixels, got more within the file: {path}"
-        ) from error
-    except Exception as error:  # the decoders raise anything on bad bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"expected a whole picture (PNG, JPEG, TIFF, npy, ...), got {reason}: {path}"
-        ) from error
+    del data
     try:
         image = check_image(image)
     except ValueError as error:
@@ -112,19 +109,43 @@ def read_image(
     return image
 
 
+@contextlib.contextmanager
+def explained(path: str | os.PathLike, max_pixels: int) -> Iterator[None]:
+    """Whatever a decoder raises on bad bytes, as a ValueError of one line that names the file."""
+    try:
+        yield
+    except TooLargeError as error:
+        raise ValueError(f"{error}: {path}") from None
+    except Image.DecompressionBombError as error:  # of a picture within a GIF or an icon
+        raise ValueError(
+            f"expected at most {max_pixels} pixels, got more within the file: {path}"
+        ) from error
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"expected a whole picture (PNG, JPEG, TIFF, npy, ...), got {reason}: {path}"
+        ) from error
+
+
 def is_picture(path: Path) -> bool:
     """Whether a file's suffix is one that ``read_image`` reads; hidden files are not pictures."""
     return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
 
 
-def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> None:
+def write_image(
+    path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"], *, bits: int | None = None
+) -> None:
     """Writes a picture, whole or not at all; the suffix says in which format.
 
-    Values are clipped to [0, 1] and rounded to 8 bits; ``.npy`` keeps float32 as it is.
+    Values are clipped to [0, 1] and rounded to whole numbers of so many bits; ``.npy`` and a TIFF
+    of 32 bits keep float32 as it is.
 
     Args:
       path: of the file.
-      image: [H, W] or [H, W, C], float or uint8; C from 1 to 4, any number for ``.npy``.
+      image: [H, W] or [H, W, C], float or unsigned; C from 1 to 4, any number for ``.npy`` and
+        TIFF.
+      bits: 8; or 16 for PNG and TIFF; or 32 for TIFF and ``.npy``. None takes 8, but 32 for
+        ``.npy`` and a TIFF of more than 4 channels.
 
     Raises:
       ValueError: for a suffix that names no format, or a picture that the format cannot hold.
@@ -132,31 +153,99 @@ def write_image(path: str | os.PathLike, image: Shaped[ArrayLike, "H W *C"]) -> 
     Warns:
       UserWarning: where values are clipped by more than rounding.
     """
-    path = Path(path)
     image = _as_float(image)
-    buffer = io.BytesIO()
-    if path.suffix.lower() == ".npy":
-        np.save(buffer, image)
-    else:
-        suffixes = Image.registered_extensions()
-        form = suffixes.get(path.suffix.lower())
-        if form not in Image.SAVE:
+    height, width, channels = image.shape
+    write_bands(path, (height, width, channels), [image], bits=bits)
+
+
+def write_bands(
+    path: str | os.PathLike,
+    shape: tuple[int, int, int],
+    bands: Iterable[Float[np.ndarray, "h W C"]],
+    *,
+    bits: int | None = None,
+) -> None:
+    """``write_image`` of a picture that comes in bands of rows, from the top down.
+
+    PNG, TIFF and ``.npy`` are written as the bands come; for other formats the picture is put
+    together first.
+
+    Args:
+      path: of the file.
+      shape: (H, W, C) of the picture.
+      bands: float32[h, W, C] each, finite; none is asked for before the format is known to fit.
+      bits: as in ``write_image``.
+
+    Raises:
+      ValueError: as ``write_image``.
+    """
+    form = Form.of(path, shape[2], bits)
+    seen = [0.0, 1.0]
+
+    def leveled() -> Iterator[np.ndarray]:
+        for band in bands:
+            seen[:] = min(seen[0], float(band.min())), max(seen[1], float(band.max()))
+            yield to_levels(band, form.bits) if form.bits < 32 else band.astype("<f4", copy=False)
+
+    with writing(path) as stream:
+        if form.name == "npy":
+            write_npy(stream, shape, leveled())
+        elif form.name == "PNG":
+            write_png(stream, shape, leveled())
+        elif form.name == "TIFF":
+            write_tiff(stream, shape, leveled(), np.dtype(_TYPES[form.bits]))
+        else:
+            _write_by_pillow(stream, form.name, np.concatenate(list(leveled())))
+    if form.bits < 32:
+        _tell_of_clipping(path, *seen)
+
+
+class Form(NamedTuple):
+    """How a picture is stored: in which format (Pillow's name, or "npy"), in how many bits."""
+
+    name: str
+    bits: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike, channels: int, bits: int | None = None) -> Form:
+        """By the path's suffix; a ValueError where the format cannot hold such a picture."""
+        suffix = Path(path).suffix.lower()
+        name = "npy" if suffix == ".npy" else Image.registered_extensions().get(suffix, "")
+        if name != "npy" and name not in Image.SAVE:
             raise ValueError(f"expected a picture's suffix such as .png, got {str(path)!r}")
-        if image.shape[2] > 4:
-            raise ValueError(f"expected 1 to 4 channels (or a .npy file), got {image.shape[2]}")
-        _tell_of_clipping(path, image)
-        levels = to_uint8(image)
-        picture = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
-        try:
-            picture.save(buffer, format=form)
-        except OSError as error:
-            raise ValueError(f"expected a picture that {form} can hold, got {error}") from error
-    write_bytes(path, buffer.getvalue())
+        if channels > 4 and name not in _ANY_CHANNELS:
+            raise ValueError(f"expected 1 to 4 channels (or .npy or .tif), got {channels}")
+        can = _BITS.get(name, (8,))
+        if bits is None:
+            bits = can[-1] if channels > 4 else can[0]
+        if bits not in can:
+            allowed = " or ".join(map(str, can))
+            raise ValueError(f"expected {allowed} bits for {name}, got {bits}")
+        return cls(name, bits)
+
+    @property
+    def most_channels(self) -> int:
+        """Of a picture that it can hold."""
+        return 2**16 - 1 if self.name in _ANY_CHANNELS else 4
+
+    @property
+    def streams(self) -> bool:
+        """Whether it is written without the whole picture in memory."""
+        return self.name in _BITS
 
 
-def _tell_of_clipping(path: Path, image: np.ndarray) -> None:
-    """Warns where 8 bits cannot hold a picture's values, which noise and rounding may leave."""
-    low, high = float(image.min()), float(image.max())
+def _write_by_pillow(stream: BinaryIO, form: str, levels: np.ndarray) -> None:
+    picture = Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
+    buffer = io.BytesIO()
+    try:
+        picture.save(buffer, format=form)
+    except OSError as error:
+        raise ValueError(f"expected a picture that {form} can hold, got {error}") from error
+    stream.write(buffer.getvalue())
+
+
+def _tell_of_clipping(path: str | os.PathLike, low: float, high: float) -> None:
+    """Warns where whole numbers cannot hold a picture's values, which noise may leave."""
     if low < -CLIPPED or high > 1 + CLIPPED:
         warnings.warn(
             f"values of {low:g} to {high:g} are clipped to [0, 1], .npy keeps them: {path}",
@@ -179,7 +268,14 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
       >>> to_uint8(np.array([-1.0, 0.5, 1.0])).tolist()
       [0, 128, 255]
     """
-    return np.rint(np.clip(image, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return to_levels(image, 8)
+
+
+def to_levels(image: np.ndarray, bits: int) -> np.ndarray:
+    """Clips a float picture to [0, 1] and rounds it to whole numbers of 8 or 16 bits."""
+    precision = np.float32 if bits == 8 else np.float64  # which tells halves of a step apart
+    values = np.multiply(np.clip(image, 0.0, 1.0), 2**bits - 1, dtype=precision)
+    return np.rint(values).astype(_TYPES[bits])
 
 
 def displayed(image: Float[ArrayLike, "*B C"]) -> Float[np.ndarray, "*B 3"]:

@@ -147,9 +147,14 @@ def read_header(data: bytes) -> Header:
     check_length(header, length)
     found = zlib.crc32(memoryview(data)[:end])
     found = zlib.crc32(memoryview(data)[end + _CHECKSUM.size :], found)
+    compare_checksums(stored, found)
+    return header
+
+
+def compare_checksums(stored: int, found: int) -> None:
+    """Raises where a file does not have the checksum that it holds."""
     if stored != found:
         raise ValueError(f"expected the checksum {stored:08x}, got {found:08x}: altered .sad file")
-    return header
 
 
 def check_length(header: Header, length: int) -> None:

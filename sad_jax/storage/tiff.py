@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import re
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -46,17 +47,70 @@ def read_tiff(data: bytes, limit: int) -> Pixels:
         if depth != 1:
             raise ValueError(f"a volume of {depth} slices")
         _check_whole(page, len(data))
-        samples = page.asarray(squeeze=False)[:, 0]  # planes, height, width, samples
-        samples = np.moveaxis(samples, 0, 2).reshape(height, width, -1)
-        samples = samples.view(np.uint8) if samples.dtype == bool else samples
-        pixels = _interpret(page, samples)
-        pixels.profile = page.iccprofile
-        pixels.orientation = _tag(page, 274, 1)
-        pixels.notes += notes
-        return pixels
+        return _pixels(page, page.asarray(squeeze=False), notes)
 
 
-def _count_pages(data: bytes) -> int:
+def read_rows(stream: BinaryIO, rows: tuple[int, int] | None, limit: int) -> tuple[int, Pixels]:
+    """The picture's height, and what ``read_tiff`` gives in some rows (first, end) of it.
+
+    Of the file only their strips or tiles are decoded. None stands for the first row.
+    """
+    from tifffile import TiffFile
+
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data, TiffFile(stream) as file:
+        page, notes = _choose(file, _count_pages(data))
+        _, depth, height, width, _ = page.shaped
+        first, end = rows or (0, 1)
+        check_size(width, end - first, page.samplesperpixel, limit)
+        if depth != 1 or (turned := _tag(page, 274, 1)) != 1:
+            what = f"a volume of {depth} slices" if depth != 1 else f"one turned by {turned}"
+            raise ValueError(f"{what}, whose rows are not in its strips")
+        _check_whole(page, len(data))
+        samples = _samples_of_rows(page, data, first, end)
+        return height, _pixels(page, samples, notes)
+
+
+def _samples_of_rows(page: TiffPage, data: mmap.mmap, first: int, end: int) -> np.ndarray:
+    """The samples [planes, 1, end - first, width, samples] of some rows."""
+    planes, _, _, width, samples = page.shaped
+    dtype = page.dtype
+    assert dtype is not None  # of a page that was chosen
+    found = np.empty((planes, 1, end - first, width, samples), dtype)
+    if page.is_memmappable:
+        dtype, at = dtype.newbyteorder(page.parent.byteorder), page.dataoffsets[0]
+        found[:] = np.ndarray(page.shaped, dtype, data, at)[:, :, first:end]
+        return found
+    segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    across = -(-width // page.tilewidth) if page.is_tiled else 1
+    of_plane = len(page.dataoffsets) // planes
+    wanted = range(first // segment_rows * across, -(-end // segment_rows) * across)
+    for index in (plane * of_plane + i for plane in range(planes) for i in wanted):
+        at, size = page.dataoffsets[index], page.databytecounts[index]
+        segment, (plane, _, top, left, _), _ = page.decode(
+            data[at : at + size], index, jpegtables=page.jpegtables
+        )
+        assert segment is not None  # none is empty
+        low, high = max(first, top), min(end, top + segment.shape[1])
+        right = min(left + segment.shape[2], width)
+        part = segment[0, low - top : high - top, : right - left]
+        found[plane, 0, low - first : high - first, left:right] = part
+    return found
+
+
+def _pixels(page: TiffPage, samples: np.ndarray, notes: list[str]) -> Pixels:
+    """What samples [planes, 1, height, width, samples] mean."""
+    height, width = samples.shape[2:4]
+    samples = np.moveaxis(samples[:, 0], 0, 2).reshape(height, width, -1)
+    samples = samples.view(np.uint8) if samples.dtype == bool else samples
+    pixels = _interpret(page, samples)
+    pixels.profile = page.iccprofile
+    pixels.orientation = _tag(page, 274, 1)
+    pixels.notes += notes
+    return pixels
+
+
+def _count_pages(data: bytes | mmap.mmap) -> int:
     """Follows the chain of directories, which tifffile does for ever if it runs in a circle."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
+from sad_jax.coding import boxes as boxes_module
+from sad_jax.coding import reader
 from sad_jax.coding.boxes import influence
 from sad_jax.coding.encode import Job, along_curve, file_of
 from sad_jax.coding.rounding import Draft
+from sad_jax.draw import bands
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.storage.compact.layout import box_unit
@@ -71,7 +74,32 @@ def test_points_have_the_colours_of_the_whole(path):
     assert file.query(np.zeros((0, 2))).shape == (0, 3)
 
 
-def test_boxes_hold_all_that_groups_show(path):
+def test_bands_are_the_picture_and_read_what_they_need(path, monkeypatch):
+    whole, file = np.asarray(sad.render(*sad.load(path))), sad.open(path)
+    monkeypatch.setattr(bands, "BAND", 64 * SHAPE[1])
+    found = file.bands()
+    first = next(found)
+    assert first.shape == (64, SHAPE[1], 3)
+    rest = list(found)
+    np.testing.assert_allclose(np.concatenate([first, *rest]), whole, atol=1e-6)
+    part = np.concatenate(list(file.bands((3, 5, 9, 40))))
+    np.testing.assert_allclose(part, whole[5:45, 3:12], atol=1e-6)
+    with pytest.raises(ValueError, match="expected a window"):
+        file.bands((0, 0, 0, 1))
+
+
+def test_a_whole_file_is_checked_a_piece_at_a_time(path, tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "PIECE", 1000)
+    sad.open(path).check()
+    data = bytearray(path.read_bytes())
+    data[-40] ^= 1
+    (tmp_path / "b.sad").write_bytes(data)
+    with pytest.raises(ValueError, match="expected the checksum"):
+        sad.open(tmp_path / "b.sad").check()
+
+
+def test_boxes_hold_all_that_groups_show(path, monkeypatch):
+    monkeypatch.setattr(boxes_module, "ENTRIES", 1000)  # many bands
     sites, canvas = sad.load(path)
     lists = sad.find_candidates(sites, canvas)
     order = sad.open(path)._payload.head.order
@@ -132,3 +160,21 @@ def test_wrong_arguments_end_in_one_line(path, tmp_path):
         sad.open(tmp_path / "none.sad")
     with pytest.raises(ValueError, match="expected at most 100 pixels"):
         sad.open(path, max_pixels=100)
+
+
+@pytest.mark.parametrize(("channels", "quality"), [(5, 8), (31, 8), (31, "lossless")])
+def test_cubes_are_stored_and_read_in_part(make_sites, tmp_path, channels, quality):
+    sites = make_sites(40, channels=channels)
+    sad.save(tmp_path / "a.sad", sites, (12, 16), quality=quality)
+    stored, canvas = sad.load(tmp_path / "a.sad")
+    assert stored.color.shape == (40, channels)
+    expected = np.asarray(sad.render(stored, canvas))
+    file = sad.open(tmp_path / "a.sad")
+    np.testing.assert_allclose(file.render((3, 2, 9, 8)), expected[2:10, 3:12], atol=1e-6)
+    np.testing.assert_allclose(file.query([[4.0, 7.0]])[0], expected[7, 4], atol=1e-6)
+    sad.write_image(tmp_path / "a.tif", expected)
+    np.testing.assert_array_equal(sad.read_image(tmp_path / "a.tif"), expected)
+    if quality == "lossless":
+        np.testing.assert_array_equal(stored.color, sites.color)
+    else:  # rounded, at 40 dB and better
+        assert np.abs(np.sort(stored.color, 0) - np.sort(sites.color, 0)).max() < 0.05

@@ -1,5 +1,6 @@
 """``sad-jax fit`` of one photograph: what fails is told before the work, nothing done is lost."""
 
+import json
 import os
 from pathlib import Path
 
@@ -81,3 +82,24 @@ def test_what_a_killed_run_left_is_cleared_away(monkeypatch):
     monkeypatch.setattr("sad_jax.commands.photo.start_jax", lambda: (_ for _ in ()).throw(OSError))
     assert fit(photo) == 2
     assert not os.listdir("out")
+
+
+@pytest.mark.slow
+def test_a_cube_of_31_bands_goes_all_the_way():
+    """From a TIFF of 16 bits to a compact file, and a part of it to a TIFF of 16 bits again."""
+    y, x, band = np.mgrid[:16, :24, :31] / np.reshape([16, 24, 31], (3, 1, 1, 1))
+    cube = 0.5 + 0.3 * np.sin(5 * x + 4 * band) * np.cos(4 * y) + 0.2 * (x > 0.5) * band
+    sad.write_image("cube.tif", cube.astype(np.float32), bits=16)
+    photo = sad.read_image("cube.tif")
+    assert fit("cube.tif", "--json", "f.json") == 0
+    figures = json.loads(Path("f.json").read_text())
+    assert figures["bytes"] < 64 * 38 * 2  # codec 1: 38 numbers a site
+    drawn = np.clip(np.asarray(sad.render(*sad.load("out/cube.sad"))), 0, 1)
+    expected = -10 * np.log10(np.mean((drawn.astype(float) - photo) ** 2))
+    assert figures["psnr"] == pytest.approx(expected, abs=1e-3)
+    assert expected > 35
+    words = ["render", "out/cube.sad", "--crop", "5,3,9,11", "--out"]
+    assert cli.main([*words, "part.tif", "--bits", "16"]) == 0
+    assert cli.main([*words, "part.npy", "--target", "cube.tif"]) == 0
+    np.testing.assert_allclose(np.load("part.npy"), drawn[3:14, 5:14], atol=1e-6)
+    np.testing.assert_allclose(sad.read_image("part.tif"), np.load("part.npy"), atol=0.51 / 65535)

@@ -10,7 +10,7 @@ import pytest
 import sad_jax as sad
 from sad_jax.model import room
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.room import check_room, free_memory
+from sad_jax.model.room import check_fit_room, check_room, free_memory
 
 
 @pytest.fixture
@@ -26,6 +26,16 @@ def test_how_much_a_picture_takes_is_about_what_was_measured(gibibyte):
         check_room(Canvas((1000, pixels * 9 // 10 // 1000), k=k), 3)
         with pytest.raises(ValueError, match=r"for which 1.0 GiB of free memory are enough"):
             check_room(Canvas((1000, pixels * 13 // 10 // 1000), k=k), 3)
+
+
+def test_how_much_a_fit_takes_is_about_what_was_measured(gibibyte):
+    """On a CPU, 3 channels, cells of 2: 64 bytes a pixel and 2,727 a site while it encodes."""
+    for sites_of, measured in ((lambda n: n // 50, 64 + 2727 / 50), (lambda n: n, 64 + 2727)):
+        pixels = 2**30 / measured
+        small, large = (int((pixels * part) ** 0.5) for part in (0.75, 1.3))
+        check_fit_room(Canvas((small, small), cell=2), 3, sites_of(small * small))
+        with pytest.raises(ValueError, match=r"fit for which 1.0 GiB of free memory are enough"):
+            check_fit_room(Canvas((large, large), cell=2), 3, sites_of(large * large))
 
 
 def test_drawing_what_does_not_fit_is_refused(gibibyte, make_sites, reference):
@@ -48,7 +58,8 @@ def test_a_fit_that_cannot_fit_is_refused_and_one_that_goes_on_is_not_asked(
 ):
     """What a fit holds itself counts as taken; lists that are at hand show that there is room."""
     monkeypatch.setattr(room, "free_memory", lambda: 1000)
-    with pytest.raises(ValueError, match=r"expected a picture for .*, got 6x4, which take"):
+    expected = r"expected a fit for .*, got 6x4 pixels and 4 sites at the start, which take .*fewer"
+    with pytest.raises(ValueError, match=expected):
         sad.fit(np.zeros((4, 6, 3), np.float32), key=jax.random.key(0))
     sites = make_sites(9)
     lists = reference.lists(sites, (12, 16))

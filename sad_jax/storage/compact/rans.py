@@ -163,7 +163,6 @@ class Writer:
     def finish(self) -> list[bytes]:
         """The bytes of each lane, written from the last symbol to the first."""
         states = np.full(self.count, LOWEST, np.int64)
-        words: list[list[int]] = [[] for _ in range(self.count)]
         emitted: list[tuple[np.ndarray, np.ndarray]] = []
         for turns, begin, share in reversed(self.records):
             for start, stop, _ in reversed(list(turns)):
@@ -174,11 +173,13 @@ class Writer:
                     emitted.append((lanes[full], state[full] & 0xFFFF))
                     state = np.where(full, state >> 16, state)
                 states[lanes] = (state // part << SHARE_BITS) + state % part + begin[start:stop]
-        if emitted:
-            lanes, values = (np.concatenate(parts)[::-1] for parts in zip(*emitted, strict=True))
-            for lane in range(self.count):
-                words[lane] = values[lanes == lane]
+        none = [(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        lanes, values = (
+            np.concatenate(parts)[::-1] for parts in zip(*(emitted or none), strict=True)
+        )
+        values = values[np.argsort(lanes, kind="stable")].astype("<u2")
+        ends = np.cumsum(np.bincount(lanes, minlength=self.count))
         return [
-            int(state).to_bytes(_STATE_BYTES, "little") + np.asarray(w, "<u2").tobytes()
-            for state, w in zip(states, words, strict=True)
+            int(state).to_bytes(_STATE_BYTES, "little") + words.tobytes()
+            for state, words in zip(states, np.split(values, ends[:-1]), strict=True)
         ]

@@ -1,0 +1,81 @@
+"""Draws ``scale.png`` from ``scale.json``; prints exponents, and what a pixel and a site take.
+
+python -m experiments.scale.figure PNG JSON
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+SIZES = {"pixels": "megapixels", "sites": "sites", "both": "megapixels"}
+TITLES = {
+    "pixels": "pixels, 10,000 sites",
+    "sites": "sites, 0.4 megapixels",
+    "both": "both, 50 pixels a site",
+}
+STAGES = ("start", "search", "gradient", "curvature", "push", "step", "density")
+STAGES += ("encode", "decode", "render")
+
+
+def values(rows: list[dict], axis: str, table: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
+    """The sizes along an axis, rising, and the costs of a stage."""
+    own = sorted((r for r in rows if r["axis"] == axis), key=lambda row: row[SIZES[axis]])
+    return np.array([r[SIZES[axis]] for r in own]), np.array([r[table][stage] for r in own])
+
+
+def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
+    """The slope of log cost over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def memory(rows: list[dict], stage: str) -> tuple[float, float, float]:
+    """MiB at rest, bytes a pixel and bytes a site, by least relative squares over all points."""
+    peak = np.array([row["peak_mib"][stage] for row in rows])
+    terms = [[1, row["megapixels"] * 1e6 / 2**20, row["sites"] / 2**20] for row in rows]
+    fixed, pixel, site = np.linalg.lstsq(np.array(terms) / peak[:, None], np.ones(len(rows)))[0]
+    return float(fixed), float(pixel), float(site)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("png")
+    parser.add_argument("json")
+    args = parser.parse_args()
+    with open(args.json) as stream:
+        rows = json.load(stream)["rows"]
+    axes = [axis for axis in SIZES if any(row["axis"] == axis for row in rows)]
+    print("| stage | " + " | ".join(f"exponent, {axis}" for axis in axes) + " | MiB |")
+    figure, panels = plt.subplots(2, len(axes), figsize=(4.2 * len(axes), 6.5), squeeze=False)
+    for stage in STAGES:
+        slopes = []
+        for column, axis in enumerate(axes):
+            sizes, seconds = values(rows, axis, "seconds", stage)
+            slopes.append(exponent(sizes, seconds))
+            label = f"{stage}, {slopes[-1]:.2f}"
+            panels[0, column].loglog(sizes, seconds, "o-", ms=3, lw=1, label=label)
+            _, peaks = values(rows, axis, "peak_mib", stage)
+            panels[1, column].loglog(sizes, peaks, "o-", ms=3, lw=1, label=label)
+        fixed, pixel, site = memory(rows, stage)
+        told = " | ".join(f"{slope:.2f}" for slope in slopes)
+        print(f"| {stage} | {told} | {fixed:.0f} + {pixel:.0f} B a pixel + {site:.0f} B a site |")
+    for column, axis in enumerate(axes):
+        for row, name in enumerate(("processor seconds", "peak MiB")):
+            panels[row, column].set_xlabel(SIZES[axis])
+            panels[row, column].set_ylabel(name)
+            panels[row, column].grid(alpha=0.3)
+        panels[0, column].set_title(TITLES[axis])
+        title = "stage, exponent of seconds"
+        panels[1, column].legend(fontsize=6, title=title, title_fontsize=6, loc="upper left")
+    figure.tight_layout()
+    figure.savefig(args.png, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
