@@ -114,7 +114,7 @@ def _relax(
     steps: jax.Array,
 ) -> tuple[Sites, LastStep]:
     """``steps`` steps on fixed lists, with the curvature of the first one."""
-    size, lists = lists.grid.size, prepare(target.backend, lists)
+    size, lists = lists.grid.size, prepare(target.backend, sites, lists)
     largest = jnp.log(SHARPEST * size)
 
     def push(sites: Sites, tangent: jax.Array) -> jax.Array:

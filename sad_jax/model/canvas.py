@@ -117,6 +117,14 @@ class Canvas:
         """How its cells are laid out."""
         return Grid(self.height, self.width, self.cell, side=self.side)
 
+    def band(self, count: int) -> Canvas:
+        """One of ``count`` bands of as many whole rows of cells, the last ones perhaps beyond the
+        picture; a window of it."""
+        if count == 1:
+            return self
+        height = -(-self.grid.rows // count) * self.cell
+        return dataclasses.replace(self, shape=(height, self.width), side=self.size)
+
 
 class Grid(NamedTuple):
     """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block.

@@ -57,7 +57,7 @@ def run_adam(
 
         def renewed() -> Candidates:
             lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
-            return prepare(target.backend, lists)
+            return prepare(target.backend, state.sites, lists)
 
         errors, gradients = gradient(state.sites, state.lists, target)
         best = state.best
@@ -81,7 +81,7 @@ def run_adam(
             best=best,
         )
 
-    prepared = state.replace(lists=prepare(target.backend, state.lists))
+    prepared = state.replace(lists=prepare(target.backend, state.sites, state.lists))
     done = jax.lax.fori_loop(0, steps, step, prepared)
     return done.replace(lists=done.lists.replace(transposed=None))
 
@@ -114,7 +114,7 @@ def run_gauss_newton(
       optimizer: ``scale_by_plane`` with its options.
     """
     start, size = state.sites, state.lists.grid.size
-    lists = prepare(target.backend, state.lists)
+    lists = prepare(target.backend, start, state.lists)
     largest = jnp.log(sharpest * size)
 
     def push(sites: Sites, tangent: jax.Array) -> jax.Array:
