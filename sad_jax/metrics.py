@@ -77,14 +77,14 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     Raises:
       ValueError: if their shapes differ.
     """
-    a, b = as_pair(a, b)
-    if min(a.shape[:2]) < SSIM_WINDOW:
-        return math.nan
-    return float(_dm_pix_ssim(*jax.device_put((a, b))))
+    return float(ssim_of(*jax.device_put(as_pair(a, b))))
 
 
 @jax.jit
-def _dm_pix_ssim(a: jax.Array, b: jax.Array) -> jax.Array:
+def ssim_of(a: jax.Array, b: jax.Array) -> jax.Array:
+    """``ssim`` of float32[H, W, C] on a device."""
+    if min(a.shape[:2]) < SSIM_WINDOW:
+        return jnp.asarray(math.nan, a.dtype)
     return dm_pix.ssim(a, b, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5)
 
 

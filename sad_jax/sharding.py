@@ -28,7 +28,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from sad_jax.model.arguments import describe
-from sad_jax.model.canvas import Canvas
+from sad_jax.model.canvas import Grid
 from sad_jax.model.sites import Sites
 
 
@@ -74,15 +74,15 @@ def platform_of(mesh: Mesh | None) -> str | None:
     return None if mesh is None else mesh.devices.flat[0].platform
 
 
-def padded_rows(canvas: Canvas, mesh: Mesh) -> int:
+def padded_rows(grid: Grid, mesh: Mesh) -> int:
     """Rows of pixels of all bands together."""
-    band = canvas.band(mesh.size).grid
+    band = grid.band(mesh.size)
     return mesh.size * band.rows * band.cell
 
 
 def over_bands(
     mesh: Mesh,
-    canvas: Canvas,
+    grid: Grid,
     function: Callable,
     sites: Sites,
     *parts: Any,
@@ -93,7 +93,7 @@ def over_bands(
 
     Args:
       mesh: the devices.
-      canvas: of the whole picture.
+      grid: of the whole picture.
       function: (sites as seen from the band, *its parts, *shared) -> arrays.
       sites: N sites.
       *parts: trees of arrays whose first axis is that of the bands.
@@ -101,7 +101,7 @@ def over_bands(
       summed: whether what is found is summed over the bands; else it is joined along its first
         axis.
     """
-    bands, height = PartitionSpec(mesh.axis_names[0]), canvas.band(mesh.size).height
+    bands, height = PartitionSpec(mesh.axis_names[0]), grid.band(mesh.size).height
 
     @partial(
         jax.shard_map,
@@ -119,6 +119,12 @@ def over_bands(
     return run(sites, parts, shared)
 
 
+def along_rows(mesh: Mesh, function: Callable, *parts: jax.Array) -> Any:
+    """The function of each device's part of arrays whose first axis is that of the bands."""
+    bands = PartitionSpec(mesh.axis_names[0])
+    return jax.shard_map(function, mesh=mesh, in_specs=bands, out_specs=bands)(*parts)
+
+
 def number_of_band(mesh: Mesh) -> jax.Array:
     """int32[], within ``over_bands``: which one it is, from above."""
     return jax.lax.axis_index(mesh.axis_names[0])
@@ -129,29 +135,36 @@ def from_all_bands(mesh: Mesh, part: jax.Array) -> jax.Array:
     return jax.lax.all_gather(part, mesh.axis_names[0], tiled=True)
 
 
-def place_rows(array: np.ndarray | jax.Array, mesh: Mesh, rows: int, fill: float = 0) -> jax.Array:
-    """An array [H, ...] with ``rows`` rows, cut over the devices.
+def place_rows(
+    array: np.ndarray | jax.Array, mesh: Mesh, rows: int, *, edge: bool = False
+) -> jax.Array:
+    """An array [H, ...] with ``rows`` rows, cut over the devices; the new ones are zero, or the
+    last one again.
 
     Every process places its own part of an array of the host; one that lies on the devices of all
     processes already is moved from one to the other.
     """
-    missing = rows - array.shape[0]
     sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-
-    def padded(part, count):
-        own = np if isinstance(part, np.ndarray) else jnp
-        room = [(0, count)] + [(0, 0)] * (part.ndim - 1)
-        return own.pad(part, room, constant_values=fill) if count else part
-
     if isinstance(array, jax.Array):
-        return jax.jit(padded, static_argnums=1, out_shardings=sharding)(array, missing)
+        return _padded_over(sharding)(array, rows - len(array), edge)
 
     def part(index):
         start, stop, _ = index[0].indices(rows)
-        here = array[start:stop]
-        return padded(here, stop - start - len(here))
+        here = array[np.minimum(np.arange(start, stop), len(array) - 1)]
+        if not edge:
+            here[max(len(array) - start, 0) :] = 0
+        return here
 
     return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
+
+
+@functools.cache
+def _padded_over(sharding: NamedSharding) -> Callable:
+    def padded(array, count, edge):
+        room = [(0, count)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, room, mode="edge" if edge else "constant")
+
+    return jax.jit(padded, static_argnums=(1, 2), out_shardings=sharding)
 
 
 def to_host(array: jax.Array) -> np.ndarray:
@@ -172,8 +185,8 @@ def to_host(array: jax.Array) -> np.ndarray:
 
 def at_pixels(image: np.ndarray | jax.Array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
     """float[M, C]: the pixels (column, row) of a picture on the host or on devices."""
-    if isinstance(image, np.ndarray):
-        return image[row, column]
+    if not (isinstance(image, jax.Array) and isinstance(image.sharding, NamedSharding)):
+        return np.asarray(image)[row, column]
     count = len(row)
     places = np.zeros((2, 2 ** max(count - 1, 0).bit_length()), np.int32)  # few programs
     places[:, :count] = row, column
@@ -186,20 +199,26 @@ def _pixels(mesh: Mesh) -> Callable:
     return jax.jit(lambda image, places: image[places[0], places[1]], out_shardings=everywhere)
 
 
+def whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays of a mesh as every process can read them; without a mesh as they are."""
+    if mesh is None:
+        return tree
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+
+
 def from_first(tree: Any) -> Any:
-    """What process 0 has of numbers or arrays of the host: a decision that all share."""
+    """What process 0 has of numbers or arrays of the host, in all processes: its decision."""
     return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
 
 
-def put_like(tree: Any, placed: jax.Array) -> Any:
-    """Arrays of the host, those of process 0, where ``placed`` lies."""
-    if not placed.committed:
+def put_like(tree: Any, placed: jax.Array | np.ndarray) -> Any:
+    """Arrays of the host, alike in all processes, on the devices on which ``placed`` lies whole."""
+    if not isinstance(placed, jax.Array) or not placed.committed:
         return jax.device_put(tree)
     if placed.is_fully_addressable:
         return jax.device_put(tree, placed.sharding)
 
     def everywhere(leaf):
-        whole = np.asarray(leaf)
-        return jax.make_array_from_callback(whole.shape, placed.sharding, lambda i: whole[i])
+        return jax.make_array_from_callback(leaf.shape, placed.sharding, lambda index: leaf[index])
 
-    return jax.tree.map(everywhere, from_first(tree))
+    return jax.tree.map(everywhere, tree)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sad_jax.lists.candidates import Candidates
+from sad_jax.sharding import to_host
 from sad_jax.storage.compact.layout import box_unit
 from sad_jax.storage.compact.order import GROUP_BITS, Order
 
@@ -17,7 +18,7 @@ def influence(order: Order, lists: Candidates) -> np.ndarray:
     Sites of the base do not count, as they are always read.
     """
     canvas = lists.canvas
-    ids = np.asarray(lists.ids)
+    ids = to_host(lists.ids)[: canvas.grid.rows]
     boxes = np.tile(np.array(NOTHING, np.int64), (order.groups, 1))
     unit, cell = box_unit(canvas.size), canvas.cell
     row, column = np.ogrid[: ids.shape[0], : ids.shape[1], :1][:2]

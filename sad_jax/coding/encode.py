@@ -94,7 +94,7 @@ def file_of(job: Job, found: codec.Rounded) -> bytes:
     boxes = np.zeros((0, 4), np.int64)
     if head.order.groups:
         decoded = Sites(**jax.device_put(found.sites()))
-        near = unknown_lists(job.canvas, decoded)
+        near = unknown_lists(job.canvas, decoded, job.target.mesh)
         lists = find_candidates(decoded, job.canvas, implementation=job.target.backend, near=near)
         boxes = influence(head.order, lists)
     return join(start, codec.pack(start, found, boxes))

@@ -68,7 +68,9 @@ class Relaxation:
 
     def find_lists(self, sites: Sites) -> Candidates:
         """The exact lists, by the program that a fit has compiled."""
-        near = unknown_lists(self.canvas, sites) if self.lists is None else self.lists
+        near = self.lists
+        if near is None:
+            near = unknown_lists(self.canvas, sites, self.target.mesh)
         self.lists = find_candidates(
             sites, self.canvas, implementation=self.target.backend, near=near
         )

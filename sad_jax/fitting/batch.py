@@ -19,6 +19,7 @@ from sad_jax.fitting.allowance import Allowance
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit, Pace
+from sad_jax.fitting.photo import Photo
 from sad_jax.fitting.recipe import FastRecipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import make_task
@@ -27,7 +28,6 @@ from sad_jax.optimize.edits import refresh
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.stacks import batch_mesh, side_by_side, stack, unstack
 from sad_jax.optimize.state import Progress, State
-from sad_jax.storage.pictures import check_image
 from sad_jax.transferring import transferring
 
 
@@ -71,8 +71,8 @@ def fit_batch(
     if not isinstance(recipe, FastRecipe):
         raise ValueError(f"expected recipe 'fast' for a batch, got {recipe.name!r}")
     method, report = FastFit(recipe), reporter(progress, in_decibels)
-    photos = [check_image(image) for image in np.asarray(images)]
-    tasks = [make_task(photo, None, config) for photo in photos]
+    photos = [Photo.of(image) for image in np.asarray(images)]
+    tasks = [make_task(photo, config) for photo in photos]
     steps, mesh = tasks[0].steps, batch_mesh(len(photos))
     clock = Clock()
     histories = [new_history() for _ in photos]

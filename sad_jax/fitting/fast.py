@@ -31,7 +31,6 @@ from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
-from sad_jax.model.start import init_sites
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.edits import change_sites, keep_slots, refresh, thin
 from sad_jax.optimize.gauss_newton import SHARPEST, scale_by_plane
@@ -70,7 +69,7 @@ class FastFit:
         )
 
     def start(self, task: Task, key: jax.Array) -> State:
-        sites = init_sites(task.image, task.initial, key=key)
+        sites = task.start(key)
         return State(
             sites=sites,
             lists=exact_lists(task, sites, self.canvas(task, 0)),
@@ -109,7 +108,7 @@ class FastFit:
             state = keep_slots(state, task.budget)  # once, with the longer lists: two shapes in all
             state = state.replace(best=Best.none_yet(state.sites))
         if state.lists.canvas != canvas:
-            state = state.replace(lists=unknown_lists(canvas, state.sites))
+            state = state.replace(lists=unknown_lists(canvas, state.sites, task.mesh))
         return state
 
     def pace(self, task: Task, state: State, progress: float) -> Pace:
@@ -178,5 +177,5 @@ def exact_lists(task: Task, sites: Sites, canvas: Canvas | None = None) -> Candi
     ``canvas`` may be another one than the picture's.
     """
     canvas = task.canvas if canvas is None else canvas
-    near = unknown_lists(canvas, sites)
+    near = unknown_lists(canvas, sites, task.mesh)
     return find_candidates(sites, canvas, implementation=task.backend, near=near)

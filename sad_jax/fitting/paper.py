@@ -25,13 +25,13 @@ from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.flooding import offer_at_home, seed_candidates
 from sad_jax.model.sites import Sites, pad
-from sad_jax.model.start import init_sites
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.density import HOLE, Statistics, statistics
 from sad_jax.optimize.edits import edit, refresh, thin
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_adam
+from sad_jax.sharding import whole
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +46,12 @@ class PaperFit:
 
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
-        sites = init_sites(task.image, task.initial, key=start_key)
+        sites = task.start(start_key)
         sites = pad(sites, self.schedule(task).capacity)
         optimizer = paper_optimizer(self.recipe.rates)
         return State(
             sites=sites,
-            lists=seed_candidates(sites, task.canvas, key=list_key),
+            lists=seed_candidates(sites, task.canvas, key=list_key, mesh=task.mesh),
             optimizer=optimizer.init(sites),
             step=jnp.int32(0),
             rows=find_rows(optimizer, sites),
@@ -112,7 +112,8 @@ def fill_holes(stats: Statistics, sites: Sites, lists: Candidates) -> Statistics
     to go, such as a small light on a plain ground. Here such a pixel is taken to show the next site
     in the list at the site's own place, and costs the square of the difference in colour.
     """
-    ids, own = np.asarray(lists.at(sites.position)), np.arange(sites.num_sites)
+    ids = np.asarray(whole(lists.at(sites.position), lists.mesh))
+    own = np.arange(sites.num_sites)
     color = np.asarray(sites.color, np.float64)
     following = ids[own, np.argmax(ids != own[:, None], axis=1)]
     difference = np.sum((color - color[following]) ** 2, axis=1)

@@ -102,7 +102,7 @@ def unknown_lists(canvas: Canvas, sites: Sites, mesh: Mesh | None = None) -> Can
 def shape_of_lists(canvas: Canvas, num_sites: int, mesh: Mesh | None) -> tuple[int, int, int]:
     """[Hc, Wc, K] of the ids."""
     grid = canvas.grid
-    rows = grid.rows if mesh is None else padded_rows(canvas, mesh) // grid.cell
+    rows = grid.rows if mesh is None else padded_rows(grid, mesh) // grid.cell
     return rows, grid.columns, min(canvas.k, num_sites)
 
 
@@ -129,7 +129,7 @@ def in_bands(
         return function(sites, band, *rest[:-1])
 
     own, told = (lists.ids, lists.transposed), (*shared, lists.passes)
-    return over_bands(mesh, canvas, run, sites, own, *parts, shared=told, summed=summed)
+    return over_bands(mesh, canvas.grid, run, sites, own, *parts, shared=told, summed=summed)
 
 
 def check_lists(sites: Sites, lists: Candidates) -> None:

@@ -103,7 +103,7 @@ def _search(
 
     if mesh is None:
         return new_lists(search(sites, near), canvas, sites)
-    return new_lists(over_bands(mesh, canvas, search, sites, near), canvas, sites, mesh)
+    return new_lists(over_bands(mesh, canvas.grid, search, sites, near), canvas, sites, mesh)
 
 
 def search_cells(

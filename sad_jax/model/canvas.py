@@ -120,10 +120,8 @@ class Canvas:
     def band(self, count: int) -> Canvas:
         """One of ``count`` bands of as many whole rows of cells, the last ones perhaps beyond the
         picture; a window of it."""
-        if count == 1:
-            return self
-        height = -(-self.grid.rows // count) * self.cell
-        return dataclasses.replace(self, shape=(height, self.width), side=self.size)
+        grid = self.grid.band(count)
+        return dataclasses.replace(self, shape=(grid.height, grid.width), side=grid.side)
 
 
 class Grid(NamedTuple):
@@ -159,6 +157,12 @@ class Grid(NamedTuple):
     @property
     def blocks(self) -> int:
         return -(-self.rows * self.columns // self.block)
+
+    def band(self, count: int) -> Grid:
+        """That of ``Canvas.band``."""
+        if count == 1:
+            return self
+        return self._replace(height=-(-self.rows // count) * self.cell, side=self.size)
 
     def split(self, per_cell: jax.Array) -> jax.Array:
         """[rows * columns, ...] -> [blocks, ..., lanes]."""

@@ -53,7 +53,7 @@ import optax
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
-from sad_jax.draw import xla
+from sad_jax.draw.passes import draw as draw_lists
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain_matrix
@@ -173,7 +173,7 @@ def gauss_newton(
     A step is long, so the lists should be found anew before each one. The loss must be convex in
     the picture. Where it bends sharply, as total variation does, let its second derivative be that
     of a quadratic above it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the
-    value and the slope of ``length``. It draws by plain XLA, on one device.
+    value and the slope of ``length``. It draws by plain XLA.
 
     Args:
       damping: relative; or an optax schedule (steps done -> number), from 0.1 to 0.01, say.
@@ -223,7 +223,7 @@ def gauss_newton(
             return jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
 
         def plain(tangent: jax.Array) -> jax.Array:
-            return xla.render(lists.grid, moved(tangent), lists.ids)
+            return draw_lists(XLA, moved(tangent), lists)
 
         drawn = plain if draw is None else lambda tangent: draw(moved(tangent), lists)
         picture, push = jax.linearize(drawn, origin)
@@ -233,7 +233,7 @@ def gauss_newton(
         height = jnp.maximum(height, TINY)
 
         shown = picture if draw is None else jnp.zeros((*lists.canvas.shape, sites.channels))
-        target = make_target(lists.grid, shown.astype(sites.color.dtype))
+        target = make_target(lists.grid, shown.astype(sites.color.dtype), mesh=lists.mesh)
         _, _, sums = gradient_and_curvature(sites, lists, target)
         curvature = curvature_in_tangents(sites, lists.grid.size, sums)
         if draw is not None:

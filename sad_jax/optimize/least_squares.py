@@ -22,6 +22,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
@@ -32,6 +33,7 @@ from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, dot, pull_back
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import site_gradient
+from sad_jax.sharding import along_rows, padded_rows
 
 HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
 SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
@@ -64,6 +66,7 @@ class Target(flax.struct.PyTreeNode):
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
     the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    ``mesh``: the devices over which the blocks lie, those of each band together, or None.
     """
 
     image: jax.Array
@@ -72,9 +75,14 @@ class Target(flax.struct.PyTreeNode):
     values: jax.Array
     loss: str = flax.struct.field(pytree_node=False)
     backend: Backend = flax.struct.field(pytree_node=False)
+    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
+
+    def picture(self, grid: Grid) -> jax.Array:
+        """The picture float[H, W, C] that was laid out."""
+        return _join(grid, self.mesh, self.image)
 
 
-@partial(jax.jit, static_argnames=("grid", "loss", "backend"))
+@partial(jax.jit, static_argnames=("grid", "loss", "backend", "mesh"))
 def make_target(
     grid: Grid,
     image: jax.Array,
@@ -82,18 +90,38 @@ def make_target(
     *,
     loss: str = "squared",
     backend: Backend = XLA,
+    mesh: Mesh | None = None,
 ) -> Target:
-    """Lays out float[H, W, C] and weights float[H, W] (all one if None)."""
-    height, width, channels = image.shape
+    """Lays out float[H, W, C] and weights float[H, W] (all one if None).
+
+    For a mesh they may have the rows of ``sharding.padded_rows``.
+    """
+    height, width = grid.height, grid.width
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
+    pictures = image, weight[..., None]
+    if mesh is None:
+        image, weight = (grid.split_image(picture) for picture in pictures)
+    else:
+        rows, split = padded_rows(grid, mesh), grid.band(mesh.size).split_image
+        room = [((0, rows - len(picture)), (0, 0), (0, 0)) for picture in pictures]
+        padded = [jnp.pad(picture, r) for picture, r in zip(pictures, room, strict=True)]
+        image, weight = (along_rows(mesh, split, picture) for picture in padded)
     return Target(
-        image=grid.split_image(image),
-        weight=grid.split_image(weight[..., None]),
+        image=image,
+        weight=weight,
         scale=jnp.asarray(1 / (height * width), image.dtype),
-        values=jnp.sum(weight) * channels,
+        values=jnp.sum(pictures[1][:height]) * pictures[0].shape[2],
         loss=loss,
         backend=backend,
+        mesh=mesh,
     )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _join(grid: Grid, mesh: Mesh | None, blocks: jax.Array) -> jax.Array:
+    if mesh is None:
+        return grid.join_image(blocks)
+    return along_rows(mesh, grid.band(mesh.size).join_image, blocks)[: grid.height]
 
 
 class Curvature(NamedTuple):
