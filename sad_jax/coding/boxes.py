@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sad_jax.lists.candidates import Candidates
-from sad_jax.sharding import to_host
+from sad_jax.model.canvas import Canvas
 from sad_jax.storage.compact.layout import box_unit
 from sad_jax.storage.compact.order import GROUP_BITS, Order
 
 NOTHING = (255, 0, 255, 0)
 
 
-def influence(order: Order, lists: Candidates) -> np.ndarray:
+def influence(order: Order, canvas: Canvas, ids: np.ndarray) -> np.ndarray:
     """int64[groups, 4]: first and last part in x and in y of each group's members in the lists.
 
-    Sites of the base do not count, as they are always read.
+    Sites of the base do not count, as they are always read. ``ids``: int32[Hc, Wc, K].
     """
-    canvas = lists.canvas
-    ids = to_host(lists.ids)[: canvas.grid.rows]
     boxes = np.tile(np.array(NOTHING, np.int64), (order.groups, 1))
     unit, cell = box_unit(canvas.size), canvas.cell
     row, column = np.ogrid[: ids.shape[0], : ids.shape[1], :1][:2]

@@ -143,11 +143,12 @@ def _quality_of_loss(loss: float) -> float:
 def picture_psnr(job: Job, sites: Sites) -> float:
     """PSNR of sites with colours in the target's range, on their exact lists; all pixels alike."""
     target, color = job.target, job.value_range.to_unit(sites.color)
-    unit = sites.replace(color=jnp.asarray(color))
-    near = unknown_lists(job.canvas, unit, target.mesh)
-    lists = find_candidates(unit, job.canvas, near=near, implementation=target.backend)
+    unit, frame = job.frame.enter(sites.replace(color=jnp.asarray(color))), job.frame
+    near = unknown_lists(frame.canvas, unit, target.mesh)
+    lists = find_candidates(unit, frame.canvas, near=near, implementation=target.backend)
     drawn = render(unit, lists, implementation=target.backend)
-    return float(mse_to_psnr(_mean_square(drawn, target.picture(job.canvas.grid))))
+    pictures = (frame.crop(picture) for picture in (drawn, target.picture(frame.canvas.grid)))
+    return float(mse_to_psnr(_mean_square(*pictures)))
 
 
 @jax.jit

@@ -14,8 +14,8 @@ from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, clamp
+from sad_jax.model.frame import Frame
+from sad_jax.model.sites import Sites, clamp_to
 from sad_jax.model.tangent import GEOMETRY, as_updates, from_tangent, to_tangent
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.gauss_newton import (
@@ -57,23 +57,25 @@ EFFORT = Effort()
 class Relaxation:
     """Moves free fields so that the picture is as near to its target as it can be.
 
-    ``target``: in [0, 1], of the picture on ``canvas``; ``effort``: how much is done;
-    ``lists``: the exact ones of the sites that were moved last.
+    ``target``: in [0, 1], of the picture in ``frame``; ``effort``: how much is done;
+    ``lists``: the exact ones of the sites that were moved last, in the frame.
     """
 
     target: Target
-    canvas: Canvas
+    frame: Frame
     effort: Effort = EFFORT
     lists: Candidates | None = None
 
     def find_lists(self, sites: Sites) -> Candidates:
         """The exact lists, by the program that a fit has compiled."""
-        near = self.lists
+        return self._find_lists(self.frame.enter(sites))
+
+    def _find_lists(self, inside: Sites) -> Candidates:
+        near, canvas = self.lists, self.frame.canvas
         if near is None:
-            near = unknown_lists(self.canvas, sites, self.target.mesh)
-        self.lists = find_candidates(
-            sites, self.canvas, implementation=self.target.backend, near=near
-        )
+            near = unknown_lists(canvas, inside, self.target.mesh)
+        backend = self.target.backend
+        self.lists = find_candidates(inside, canvas, implementation=backend, near=near)
         return self.lists
 
     def move(self, sites: Sites, free: np.ndarray) -> Sites:
@@ -83,23 +85,27 @@ class Relaxation:
           sites: N sites with colours in [0, 1].
           free: bool[6 + C, N], which parameters may move, in the order of a tangent.
         """
-        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.steps)
+        inside, mask = self.frame.enter(sites), self.frame.pad_rows(free)
+        last, steps = _OPTIMIZER.init(inside), jnp.int32(self.effort.steps)
+        lists = self.lists or self._find_lists(inside)
         for _ in range(self.effort.rounds):
-            sites, last = _relax(sites, lists, self.target, mask, last, steps)
-            lists = self.find_lists(sites)
-        return sites
+            inside, last = _relax(inside, lists, self.target, mask, last, steps)
+            lists = self._find_lists(inside)
+        return self.frame.leave(inside)
 
     def move_colors(self, sites: Sites, free: np.ndarray) -> Sites:
         """The sites after ``effort.color_steps`` steps of colours alone, which change no lists."""
-        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.color_steps)
-        return _relax(sites, lists, self.target, mask, last, steps)[0]
+        inside, mask = self.frame.enter(sites), self.frame.pad_rows(free)
+        last, steps = _OPTIMIZER.init(inside), jnp.int32(self.effort.color_steps)
+        lists = self.lists or self._find_lists(inside)
+        return self.frame.leave(_relax(inside, lists, self.target, mask, last, steps)[0])
 
     def solve_colors(self, sites: Sites) -> Sites:
         """The colours of least error for the sites as they are, on their exact lists."""
-        lists = self.find_lists(sites)
-        return solve_colors(sites, lists, self.target, iterations=COLOR_ITERATIONS)[0]
+        inside = self.frame.enter(sites)
+        lists = self._find_lists(inside)
+        solved, _ = solve_colors(inside, lists, self.target, iterations=COLOR_ITERATIONS)
+        return self.frame.leave(solved)
 
 
 _OPTIMIZER = scale_by_plane()
@@ -135,15 +141,16 @@ def _relax(
         moved = optax.apply_updates(sites, as_updates(sites, tangent * free))
         sharpest = jnp.maximum(largest, sites.log_tau)
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
-        moved = _only_free(free, clamp(moved, lists.canvas), sites)
+        moved = _only_free(free, clamp_to(moved, target.corner), sites)
         ahead = gradient_sums(moved, lists, target)
         good = ahead[0].loss <= errors.loss
         kept, back = (
-            (moved, fresh.worked(errors, ahead[0]), *ahead),
+            (moved, fresh.worked(errors, ahead[0], count), *ahead),
             (sites, fresh.failed(), errors, sums),
         )
         return jax.tree.map(partial(jnp.where, good), kept, back)
 
+    count = jnp.sum(sites.alive)
     errors, sums, curvature = gradient_and_curvature(sites, lists, target)
     curvature = _free_part(curvature_in_tangents(sites, size, curvature, target.backend), free)
     along = last.step * free.T

@@ -134,7 +134,7 @@ class Finished:
         """Encodes sites with colours in [0, 1] as the task wants them."""
         values = ValueRange(*(float(np.float32(value)) for value in task.value_range))
         sites = along_curve(sites, task.canvas)
-        job = Job(sites, task.canvas, task.target, values, known=True)
+        job = Job(sites, task.canvas, task.target, values, known=True, frame=task.frame)
         own = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
         return cls(own, encode_to(job, task.aim), mse)
 
@@ -148,19 +148,20 @@ def make_result(
     interrupted: bool = False,
 ) -> FitResult:
     """The figures of the picture decoded from a file."""
-    canvas, values = task.canvas, task.value_range
+    frame, values = task.frame, task.value_range
     decoded, _ = decode(done.data, max_pixels=None)
     photo = photo.to_unit(values)
 
     def likeness(sites: Sites) -> tuple[float, float]:
-        unit = sites.replace(color=jnp.asarray(values.to_unit(sites.color)))
-        near = unknown_lists(canvas, unit, task.mesh)  # for the program that the fit has compiled
-        return photo.likeness(render(unit, find_candidates(unit, canvas, near=near)))
+        unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
+        near = unknown_lists(frame.canvas, unit, task.mesh)  # for the program that is compiled
+        lists = find_candidates(unit, frame.canvas, near=near)
+        return photo.likeness(frame.crop(render(unit, lists)))
 
     psnr, ssim = likeness(decoded)
     return FitResult(
         sites=decoded,
-        canvas=canvas,
+        canvas=task.canvas,
         data=done.data,
         psnr=psnr,
         ssim=ssim,

@@ -13,6 +13,7 @@ from sad_jax.coding.rate import Aim
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.photo import Photo, PhotoInBands, start_sites
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.frame import Frame
 from sad_jax.model.room import check_room
 from sad_jax.model.sites import Sites
 from sad_jax.model.value_range import ValueRange
@@ -28,7 +29,7 @@ class Task:
         sites start from it, and children take its colours. Over a mesh it has more rows.
       target: the photo in [0, 1] and its weights, laid out in cells; it names the backend.
       value_range: of the photo's values that count, which are 0 and 1 here.
-      canvas: the picture's canvas.
+      frame: in which the fit computes; the target lies in it.
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.
       steps: optimiser steps in all, at most.
@@ -38,11 +39,16 @@ class Task:
     image: np.ndarray | jax.Array
     target: Target
     value_range: ValueRange
-    canvas: Canvas
+    frame: Frame
     budget: int
     initial: int
     steps: int
     aim: Aim
+
+    @property
+    def canvas(self) -> Canvas:
+        """The picture's canvas."""
+        return self.frame.own
 
     @property
     def backend(self) -> Backend:
@@ -53,8 +59,13 @@ class Task:
         """The devices over which the picture lies in bands."""
         return self.target.mesh
 
+    def shapes(self, *counts: int) -> tuple:
+        """The shapes of a fit's arrays, with so many sites at one time and another."""
+        channels = self.image.shape[2]
+        return self.frame.canvas, channels, *(self.frame.slots(count) for count in counts)
+
     def start(self, key: jax.Array) -> Sites:
-        """The sites at the start."""
+        """The picture's sites at the start."""
         return start_sites(self.image, self.canvas, self.initial, key)
 
 
@@ -63,15 +74,17 @@ def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
     height, width, channels = photo.shape
     canvas = config.canvas((height, width))
     check_room(canvas.band(1 if photo.mesh is None else jax.process_count()), channels)
-    value_range = photo.value_range()
+    if config.padded and photo.mesh is not None:
+        raise ValueError("expected padded=False for a picture over a mesh, got True")
+    frame, value_range = Frame.of(canvas, padded=config.padded), photo.value_range()
     photo = photo.to_unit(value_range)
     budget = config.budget(canvas.shape)
     usual = config.constants.initial_sites(canvas.pixels, budget)
     return Task(
         image=photo.visible(),
-        target=photo.target(canvas, config.loss, config.implementation),
+        target=photo.target(frame.canvas, config.loss, config.implementation),
         value_range=value_range,
-        canvas=canvas,
+        frame=frame,
         budget=budget,
         initial=max(config.initial_sites or usual, budget),
         steps=config.most_steps,

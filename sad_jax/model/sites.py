@@ -126,9 +126,16 @@ def clamp(
 @partial(jax.jit, static_argnums=(1, 2))
 def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
     height, width = shape
-    corner = jnp.asarray([[width - 1, height - 1]], sites.position.dtype)
+    corner = jnp.asarray([width - 1, height - 1], sites.position.dtype)
+    return clamp_to(sites, corner, color_range)
+
+
+def clamp_to(
+    sites: Sites, corner: jax.Array, color_range: tuple[float, float] | None = (0.0, 1.0)
+) -> Sites:
+    """``clamp`` to a picture whose last pixel is ``corner``, float[2]."""
     return sites.replace(
-        position=jnp.clip(sites.position, 0, corner),
+        position=jnp.clip(sites.position, 0, corner[None]),
         log_tau=jnp.clip(sites.log_tau, *LOG_TAU_RANGE),
         radius=jnp.where(
             sites.radius == PARKED_RADIUS, PARKED_RADIUS, jnp.clip(sites.radius, *RADIUS_RANGE)

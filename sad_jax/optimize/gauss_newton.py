@@ -96,9 +96,12 @@ class LastStep(NamedTuple):
         step, change = jax.tree.map(jnp.zeros_like, (self.step, self.change))
         return LastStep(step, change, jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS))
 
-    def worked(self, before: Errors, after: Errors) -> LastStep:
-        """Shorter steps for sites whose part of the loss has grown, longer ones for others."""
-        mean = after.loss / len(self.caution)
+    def worked(self, before: Errors, after: Errors, count: jax.Array | int) -> LastStep:
+        """Shorter steps for sites whose part of the loss has grown, longer ones for others.
+
+        ``count``: of all sites, for the mean.
+        """
+        mean = after.loss / count
         worse = after.of_sites > (1 + RISE) * before.of_sites + RISE_OF_MEAN * mean
         more = jnp.maximum(self.caution, jnp.minimum(self.caution * WORSE, CAUTIOUS))
         less = jnp.maximum(self.caution * BETTER, 1)

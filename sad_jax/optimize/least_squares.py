@@ -66,6 +66,7 @@ class Target(flax.struct.PyTreeNode):
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
     the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    ``corner``: float[2], the last pixel (x, y), within which sites stay;
     ``mesh``: the devices over which the blocks lie, those of each band together, or None.
     """
 
@@ -73,6 +74,7 @@ class Target(flax.struct.PyTreeNode):
     weight: jax.Array
     scale: jax.Array
     values: jax.Array
+    corner: jax.Array
     loss: str = flax.struct.field(pytree_node=False)
     backend: Backend = flax.struct.field(pytree_node=False)
     mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
@@ -94,23 +96,27 @@ def make_target(
 ) -> Target:
     """Lays out float[H, W, C] and weights float[H, W] (all one if None).
 
-    For a mesh they may have the rows of ``sharding.padded_rows``.
+    They may be smaller than the grid, in whose upper left corner they lie, and for a mesh have the
+    rows of ``sharding.padded_rows``.
     """
-    height, width = grid.height, grid.width
+    height, width = min(image.shape[0], grid.height), min(image.shape[1], grid.width)
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
     pictures = image, weight[..., None]
-    if mesh is None:
-        image, weight = (grid.split_image(picture) for picture in pictures)
-    else:
-        rows, split = padded_rows(grid, mesh), grid.band(mesh.size).split_image
-        room = [((0, rows - len(picture)), (0, 0), (0, 0)) for picture in pictures]
-        padded = [jnp.pad(picture, r) for picture, r in zip(pictures, room, strict=True)]
-        image, weight = (along_rows(mesh, split, picture) for picture in padded)
+    rows = grid.height if mesh is None else padded_rows(grid, mesh)
+
+    def lay_out(picture: jax.Array) -> jax.Array:
+        room = (0, rows - picture.shape[0]), (0, grid.width - picture.shape[1]), (0, 0)
+        padded = jnp.pad(picture, room)
+        if mesh is None:
+            return grid.split_image(padded)
+        return along_rows(mesh, grid.band(mesh.size).split_image, padded)
+
     return Target(
-        image=image,
-        weight=weight,
+        image=lay_out(pictures[0]),
+        weight=lay_out(pictures[1]),
+        corner=jnp.asarray([width - 1, height - 1], image.dtype),
         scale=jnp.asarray(1 / (height * width), image.dtype),
-        values=jnp.sum(pictures[1][:height]) * pictures[0].shape[2],
+        values=jnp.sum(weight[:height]) * image.shape[2],
         loss=loss,
         backend=backend,
         mesh=mesh,

@@ -12,7 +12,7 @@ from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.flooding import propagate
-from sad_jax.model.sites import Sites, clamp
+from sad_jax.model.sites import Sites, clamp_to
 from sad_jax.model.tangent import as_updates, from_tangent, to_tangent
 from sad_jax.optimize.adam import Rates, paper_optimizer
 from sad_jax.optimize.gauss_newton import SHARPEST, curvature_in_tangents
@@ -53,7 +53,7 @@ def run_adam(
 
     def step(i, state: State) -> State:
         assert state.key is not None  # propagation is random
-        canvas, key = state.lists.canvas, jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(state.key, state.step)
 
         def renewed() -> Candidates:
             lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
@@ -73,7 +73,7 @@ def run_adam(
         )
         sites = optax.apply_updates(state.sites, updates)
         return state.replace(
-            sites=clamp(sites, canvas),
+            sites=clamp_to(sites, target.corner),
             lists=lists,
             optimizer=optimizer_state,
             step=state.step + 1,
@@ -95,6 +95,7 @@ def run_gauss_newton(
     damping: jax.Array,
     sharpest: jax.Array | float = SHARPEST,
     exact: jax.Array | bool = False,
+    count: jax.Array | int | None = None,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -111,9 +112,12 @@ def run_gauss_newton(
       damping: float[], see ``gauss_newton.py``.
       sharpest: no site leaves a step with a larger tau / S, in 1 / pixels.
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
+      count: by which the loss is divided for that of a mean site; the number of slots, unless there
+        are more of them in a padded frame.
       optimizer: ``scale_by_plane`` with its options.
     """
     start, size = state.sites, state.lists.grid.size
+    count = start.num_sites if count is None else count
     lists = prepare(target.backend, start, state.lists)
     largest = jnp.log(sharpest * size)
 
@@ -132,14 +136,14 @@ def run_gauss_newton(
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
-        moved = clamp(moved, lists.canvas)
+        moved = clamp_to(moved, target.corner)
         tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
         too_sharp = jnp.any(sites.log_tau > largest)  # to soften them may raise the loss
         good = too_sharp | (ahead[0].loss <= errors.loss)
-        worked = fresh.worked(errors, ahead[0])
+        worked = fresh.worked(errors, ahead[0], count)
         kept = moved, jax.tree.map(partial(jnp.where, tested), worked, fresh), *ahead
         back = sites, fresh.failed(), errors, sums
         return *jax.lax.cond(good, lambda: kept, lambda: back), errors.mse

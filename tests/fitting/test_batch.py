@@ -86,7 +86,6 @@ def test_the_caller_hears_of_every_picture(batch, heard):
     [
         (np.ones((4, 5)), CONFIG, r"expected images \[B, H, W\]"),
         (np.ones((0, 4, 5)), CONFIG, r"expected images \[B, H, W\]"),
-        (np.ones((2, 4, 5)), sad.FitConfig.paper(num_sites=3), "expected recipe 'fast'"),
     ],
 )
 def test_batches_that_do_not_fit_are_refused(images, config, expected):
