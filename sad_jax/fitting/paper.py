@@ -24,7 +24,7 @@ import numpy as np
 from sad_jax.fitting.recipe import PaperRecipe
 from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates
-from sad_jax.lists.flooding import offer_at_home, seed_candidates
+from sad_jax.lists.flooding import levels, offer_at_home, seed
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.density import HOLE, Statistics, statistics
@@ -40,12 +40,14 @@ class Pace(NamedTuple):
     """How a fit goes on until the next split, pruning or exact search: on the host, or traced.
 
     ``steps``: int32[]; ``total``: float[], of the whole run; ``exact``: bool[], whether the lists
-    are exact and the sites within the budget, so that they may be the best.
+    are exact and the sites within the budget, so that they may be the best; ``count``: int32[],
+    slots, without those of a padded frame.
     """
 
     steps: Any
     total: Any
     exact: Any
+    count: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +62,14 @@ class PaperFit:
 
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
-        sites = task.frame.enter(task.start(start_key), self.schedule(task).capacity)
+        capacity, frame = self.schedule(task).capacity, task.frame
+        sites = frame.enter(task.start(start_key), capacity)
+        lists = seed(frame.canvas, task.mesh, sites, list_key, np.int32(capacity))
+        passes = levels(frame.canvas.grid) - levels(frame.own.grid)  # of jumps beyond the picture
         optimizer = paper_optimizer(self.recipe.rates)
         return State(
             sites=sites,
-            lists=seed_candidates(sites, task.frame.canvas, key=list_key, mesh=task.mesh),
+            lists=lists.replace(passes=lists.passes + passes),
             optimizer=optimizer.init(sites),
             step=jnp.int32(0),
             rows=find_rows(optimizer, sites),
@@ -103,6 +108,7 @@ class PaperFit:
             steps=np.int32(min(recipe.split_every - step % recipe.split_every, task.steps - step)),
             total=np.float32(task.steps),
             exact=np.bool_(exact and state.num_sites <= task.budget),
+            count=np.int32(self.schedule(task).capacity),
         )
 
     def run(self, state: State, target: Target, pace: Pace) -> State:
@@ -115,6 +121,7 @@ class PaperFit:
             rates=self.recipe.rates,
             lists_every=self.recipe.lists_every,
             exact=pace.exact,
+            count=pace.count,
         )
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
@@ -122,7 +129,8 @@ class PaperFit:
         # only a run that was cut short has too many
         last = thin(state, task.target, task.image, task.budget)
         last = refresh(last, implementation=task.backend)
-        once = Pace(np.int32(1), np.float32(task.steps), np.bool_(True))
+        capacity = np.int32(self.schedule(task).capacity)
+        once = Pace(np.int32(1), np.float32(task.steps), np.bool_(True), capacity)
         best = self.run(last, task.target, once).best  # a step, to see the last sites, too
         assert best is not None  # of a fit
         found = (best if best.loss < jnp.inf else last).sites.compact()

@@ -40,6 +40,7 @@ from sad_jax.varying import alongside
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
 HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
+CURVE = 2**15  # pixels a side of the square that the curve fills, whatever the canvas
 SEED_ROUNDS = 4  # up to so many sites that stand in one cell are written into its list
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 SQUARE = tuple((dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy)
@@ -77,18 +78,21 @@ def seed_candidates(
     check_sites(sites)
     canvas = Canvas.of(canvas, k=k, cell=cell)
     check_mesh(mesh)
-    return _seed(canvas, mesh, jax.lax.stop_gradient(sites), check_key(key))
+    count = jax.device_put(np.int32(sites.num_sites))
+    return seed(canvas, mesh, jax.lax.stop_gradient(sites), check_key(key), count)
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
-def _seed(canvas: Canvas, mesh: Mesh | None, sites: Sites, key: jax.Array) -> Candidates:
-    n = sites.num_sites
-    rows, columns, k = shape_of_lists(canvas, n, mesh)
+def seed(
+    canvas: Canvas, mesh: Mesh | None, sites: Sites, key: jax.Array, count: jax.Array
+) -> Candidates:
+    """``seed_candidates`` of the first ``count`` sites, at least K."""
+    rows, columns, k = shape_of_lists(canvas, sites.num_sites, mesh)
     cells = jnp.arange(rows * columns, dtype=jnp.int32)
-    (first,) = _draw(key, cells % columns, cells // columns, 1) % n
-    spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
-    ids = (first.reshape(rows, columns, 1) + spread) % n
+    (first,) = _draw(key, cells % columns, cells // columns, 1) % count
+    spread = jnp.arange(k, dtype=jnp.int32) * (count // k)
+    ids = (first.reshape(rows, columns, 1) + spread) % count
     lists = new_lists(alongside(ids, sites), canvas, sites, mesh)
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: offer_at_home(sites, lists), lists)
 
@@ -149,29 +153,43 @@ def propagate(
     check_sites(sites)
     check_lists(sites, lists)
     backend = resolve(implementation, sites, k=lists.k)
-    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, check_key(key))
+    frozen, key = jax.lax.stop_gradient(sites), check_key(key)
+    return update(backend, 0.0, frozen, lists, key, *_everything(sites, lists))
+
+
+def _everything(sites: Sites, lists: Candidates) -> tuple[jax.Array, jax.Array]:
+    """The number of all sites, and the last cell."""
+    last = np.asarray([lists.grid.columns - 1, lists.grid.rows - 1], np.int32)
+    return jax.device_put((np.int32(sites.num_sites), last))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
-def _propagate(
-    backend: Backend, shift: float, sites: Sites, lists: Candidates, key: jax.Array
+def update(
+    backend: Backend,
+    shift: float,
+    sites: Sites,
+    lists: Candidates,
+    key: jax.Array,
+    count: jax.Array,
+    last: jax.Array,
 ) -> Candidates:
-    """One pass, with scores taken ``shift`` pixels beyond the cells' centres."""
+    """``propagate``, with scores taken ``shift`` pixels beyond the cells' centres, random sites from
+    the first ``count``, and neighbours up to the cell ``last``, int32[2] (column, row)."""
     grid, n = lists.grid, sites.num_sites
-    jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
-    order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
+    jump = jnp.int32(1) << jnp.maximum(levels(grid) - 1 - lists.passes, 0)
+    order = jnp.argsort(hilbert_index(sites.position, CURVE)).astype(jnp.int32)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
 
-    def fresh(ids, column, row, jump, order, place, key):
-        near = [_at(ids, grid, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
+    def fresh(ids, column, row, jump, order, place, key, count, last):
+        near = [_at(ids, last, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
         *random, reach = _draw(key, column, row, RANDOM_IDS + 1)
         reach = reach % (2 * HILBERT_REACH + 1) - HILBERT_REACH
-        best = _at(ids, grid, column, row)[0]
+        best = _at(ids, last, column, row)[0]
         along = order[jnp.clip(place[best] + reach, 0, n - 1)]
-        return jnp.concatenate([*near, jnp.stack(random) % n, along[None]])
+        return jnp.concatenate([*near, jnp.stack(random) % count, along[None]])
 
-    given = jump, order, place, key
+    given = jump, order, place, key, count, last
     merged = _merge_into(sites, lists, fresh, *given, shift=shift, backend=backend)
     return merged.replace(passes=lists.passes + 1)
 
@@ -218,33 +236,34 @@ def flood_candidates(
     seed_key, *step_keys = jax.random.split(check_key(key), 1 + passes)
     lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
     sites = jax.lax.stop_gradient(sites)
-    for level in reversed(range(_levels(lists.grid))):
+    for level in reversed(range(levels(lists.grid))):
         lists = _flood(sites, lists, jax.device_put(np.int32(2**level)))
-    done = np.int32(_levels(lists.grid))  # the long jumps
+    done, (count, last) = np.int32(levels(lists.grid)), _everything(sites, lists)
     lists = lists.replace(passes=alongside(jax.device_put(done), lists.ids))
     for step_key in step_keys:
-        lists = _propagate(XLA, OFFICIAL_SHIFT, sites, lists, step_key)
+        lists = update(XLA, OFFICIAL_SHIFT, sites, lists, step_key, count, last)
     return lists
 
 
 @jax.jit
 @broadcasting
 def _flood(sites: Sites, lists: Candidates, jump: jax.Array) -> Candidates:
-    def fresh(ids, column, row, jump):
-        near = [_at(ids, lists.grid, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
+    def fresh(ids, column, row, jump, last):
+        near = [_at(ids, last, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
         return jnp.concatenate(near)
 
-    return _merge_into(sites, lists, fresh, jump, shift=OFFICIAL_SHIFT)
+    last = jnp.asarray([lists.grid.columns - 1, lists.grid.rows - 1], jnp.int32)
+    return _merge_into(sites, lists, fresh, jump, last, shift=OFFICIAL_SHIFT)
 
 
-def _levels(grid: Grid) -> int:
-    """m, with 2^m at least the longer side in cells."""
+def levels(grid: Grid) -> int:
+    """m, with 2^m at least the longer side in cells: so many passes jump by more than one."""
     return int(np.ceil(np.log2(max(grid.rows, grid.columns, 2))))
 
 
-def _at(ids: jax.Array, grid: Grid, column: jax.Array, row: jax.Array) -> jax.Array:
-    """int32[K, lanes]: the lists of cells, beyond the border those of the nearest cell."""
-    return ids[jnp.clip(row, 0, grid.rows - 1), jnp.clip(column, 0, grid.columns - 1)].T
+def _at(ids: jax.Array, last: jax.Array, column: jax.Array, row: jax.Array) -> jax.Array:
+    """int32[K, lanes]: the lists of cells, beyond the border (``last``) those of the nearest."""
+    return ids[jnp.clip(row, 0, last[1]), jnp.clip(column, 0, last[0])].T
 
 
 def _merge_into(
@@ -294,7 +313,7 @@ def _merge_band(
     def offered(corner):
         column, row = corner // grid.cell
         place = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
-        own = _at(lists.ids, grid, column, row)
+        own = lists.ids[jnp.minimum(row, grid.rows - 1), column].T
         return jnp.concatenate([own, fresh(ids, column, row + first, *given)]), place
 
     def plain(corners):

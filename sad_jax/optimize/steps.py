@@ -11,7 +11,7 @@ import optax
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
-from sad_jax.lists.flooding import propagate
+from sad_jax.lists.flooding import update
 from sad_jax.model.sites import Sites, clamp_to
 from sad_jax.model.tangent import as_updates, from_tangent, to_tangent
 from sad_jax.optimize.adam import Rates, paper_optimizer
@@ -37,6 +37,7 @@ def run_adam(
     rates: Rates,
     lists_every: int,
     exact: jax.Array | bool = False,
+    count: jax.Array | int | None = None,
 ) -> State:
     """``steps`` steps of the published recipe, of ``total`` in all.
 
@@ -48,7 +49,11 @@ def run_adam(
       rates: of the optimiser.
       lists_every: steps between two propagation passes.
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
+      count: of the first slots, from which random sites are offered to the lists; all of them,
+        unless there are more in a padded frame.
     """
+    last = jnp.round(target.corner).astype(jnp.int32) // state.lists.grid.cell
+    slots = jnp.int32(state.sites.num_sites if count is None else count)
     optimizer = paper_optimizer(rates)
 
     def step(i, state: State) -> State:
@@ -56,7 +61,8 @@ def run_adam(
         key = jax.random.fold_in(state.key, state.step)
 
         def renewed() -> Candidates:
-            lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
+            sites = jax.lax.stop_gradient(state.sites)
+            lists = update(target.backend, 0.0, sites, state.lists, key, slots, last)
             return prepare(target.backend, state.sites, lists)
 
         errors, gradients = gradient(state.sites, state.lists, target)
