@@ -21,8 +21,8 @@ from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, pad
 
 SIDE = 64  # pixels, of which a padded side is a multiple
-LEAST_SLOTS = 32
-STEPS = 8  # numbers of slots between a power of two and the next
+LEAST_SLOTS = 256
+STEPS = 2  # numbers of slots from a power of two to the next
 
 
 @dataclasses.dataclass(frozen=True)
