@@ -167,12 +167,13 @@ def _padded_over(sharding: NamedSharding) -> Callable:
     return jax.jit(padded, static_argnums=(1, 2), out_shardings=sharding)
 
 
-def to_host(array: jax.Array) -> np.ndarray:
+def to_host(array: jax.Array | np.ndarray) -> np.ndarray:
     """All of an array, also if its rows lie on the devices of other processes.
 
     Band after band, so that no device must hold the whole.
     """
-    if array.is_fully_addressable or array.is_fully_replicated:
+    known = isinstance(array, np.ndarray)
+    if known or array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     mesh = array.sharding.mesh
     height = array.shape[0] // mesh.size
