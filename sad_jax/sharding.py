@@ -5,9 +5,8 @@ of its neighbours: every device holds all sites, and the lists and pixels of its
 show. What the pixels give to the sites, gradients and statistics, is summed over the devices. A
 band is a window of the canvas (``Canvas.band``), with the sites moved by its first pixel.
 
-Sites are not cut by place, too. Their part of a step is a few percent of that of the pixels, and
-they are small: 40 bytes each of three channels, where a pixel with its list takes 60. Cut by place,
-they would be exchanged along borders that move.
+Sites are not cut by place, too. They are few, and small: 40 bytes each of three channels, where a
+pixel with its list takes 60. Cut by place, they would be exchanged along borders that move.
 
 Which lists lie in bands, and over which mesh, is told by the lists themselves
 (``Candidates.mesh``); the passes over them go by bands then. Rows are padded, so that any number of
@@ -172,10 +171,9 @@ def to_host(array: jax.Array | np.ndarray) -> np.ndarray:
 
     Band after band, so that no device must hold the whole.
     """
-    known = isinstance(array, np.ndarray)
-    if known or array.is_fully_addressable or array.is_fully_replicated:
+    if isinstance(array, np.ndarray) or array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
-    mesh = array.sharding.mesh
+    mesh = array.sharding.mesh  # type: ignore[attr-defined]
     height = array.shape[0] // mesh.size
     cut = jax.jit(
         partial(jax.lax.dynamic_slice_in_dim, slice_size=height),

@@ -92,7 +92,7 @@ def test_meshes_that_do_not_fit_are_refused(make_sites):
     mesh = jax.make_mesh((1, 1), ("x", "y"))
     with pytest.raises(ValueError, match="expected a mesh of one automatic axis"):
         sad.find_candidates(make_sites(4), (3, 5), mesh=mesh)
-    with pytest.raises(ValueError, match="expected a mesh .* got 4"):
+    with pytest.raises(ValueError, match=r"expected a mesh .* got 4"):
         sad.fit(np.ones((4, 5)), key=jax.random.key(0), mesh=4)
     lists = sad.find_candidates(make_sites(4), (3, 5))
     mesh = sad.sharding.make_mesh(jax.devices()[:1])

@@ -43,8 +43,8 @@ NO_MODEL = Model({}, (), 0, 0)
 class Job:
     """Sites to encode, on their canvas, with colours in [0, 1], and the picture they stand for.
 
-    ``frame``: in which the target lies; ``value_range``: what 0 and 1 stand for; ``known``: whether the target is the picture, or there
-    is none.
+    ``frame``: in which the target lies; ``value_range``: what 0 and 1 stand for; ``known``: whether
+    the target is the picture, or there is none.
     """
 
     sites: Sites

@@ -215,9 +215,7 @@ def blend_pictures(
     Returns:
       float[blocks, cell * cell, ..., lanes].
     """
-    return in_bands(
-        partial(_blend_band, backend, pass_), sites, lists, inputs, shared=(attached,)
-    )
+    return in_bands(partial(_blend_band, backend, pass_), sites, lists, inputs, shared=(attached,))
 
 
 def _blend_band(

@@ -75,10 +75,11 @@ def fit_batch(
     """
     if isinstance(images, np.ndarray | jax.Array) and np.ndim(images) not in (3, 4):
         raise ValueError(f"expected images [B, H, W] or [B, H, W, C], got {np.shape(images)}")
-    if not len(images):
+    given: Any = images
+    if not len(given):
         raise ValueError("expected images [B, H, W], [B, H, W, C] or a sequence, got none")
     report = reporter(progress, in_decibels)
-    photos = [Photo.of(image) for image in images]
+    photos = [Photo.of(image) for image in given]
     if len({photo.shape for photo in photos}) > 1:
         config = dataclasses.replace(config, padded=True)
     method = FITS[type(config.constants)](config.constants)

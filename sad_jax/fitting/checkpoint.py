@@ -84,7 +84,9 @@ class Checkpoint:
         found = self.path is not None and os.path.exists(self.path)
         if found != from_first(np.asarray(found)):
             raise ValueError(f"expected a checkpoint that all processes see, got {self.path}")
-        return load_checkpoint(self.path, self.identity, like) if found else None
+        if self.path is None or not found:
+            return None
+        return load_checkpoint(self.path, self.identity, like)
 
 
 def save_checkpoint(
@@ -146,9 +148,7 @@ def parse_checkpoint(
     return state, history, seconds
 
 
-def identity_of(
-    photo: Photo | PhotoInBands, config: FitConfig, key: jax.Array
-) -> dict[str, str]:
+def identity_of(photo: Photo | PhotoInBands, config: FitConfig, key: jax.Array) -> dict[str, str]:
     """What a checkpoint must have in common with a fit, by name; the time budget may differ."""
     picture, mask = photo.digests()
     settings = dataclasses.replace(config, seconds=None, recipe=config.constants)

@@ -50,7 +50,7 @@ class Photo:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.values.shape  # type: ignore[return-value]
+        return self.values.shape
 
     def value_range(self) -> ValueRange:
         """Of the values that count."""

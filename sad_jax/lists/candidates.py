@@ -10,15 +10,15 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
 from jax.export import register_pytree_node_serialization
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
 from sad_jax.sharding import over_bands, padded_rows, place_rows
-from sad_jax.varying import alongside
+from sad_jax.varying import alongside, check_axes
 
 Transposed = tuple[jax.Array, jax.Array]
 
@@ -136,6 +136,7 @@ def check_lists(sites: Sites, lists: Candidates) -> None:
     """Raises a ValueError unless they are lists of one picture, made for as many sites."""
     if not isinstance(lists, Candidates):
         raise ValueError(f"expected lists (Candidates), got {describe(lists)}")
+    check_axes("lists", lists.ids)
     if lists.ids.ndim != 3:
         raise ValueError(
             f"expected the lists of one picture, got a batch of shape {lists.ids.shape[:-3]}; "

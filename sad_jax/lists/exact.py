@@ -59,8 +59,8 @@ def find_candidates(
 
     Raises:
       ValueError: no sites, numbers below 32 bits, a K, cell, canvas or implementation out of range,
-        ``near`` of others, another kind of mesh, or a canvas for which the memory is not enough (not asked within
-        ``jit``, nor given ``near``).
+        ``near`` of others, another kind of mesh, or a canvas for which the memory is not enough
+        (not asked within ``jit``, nor given ``near``).
       NotImplementedError: "pallas", where it does not run.
 
     Example:

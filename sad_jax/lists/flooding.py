@@ -2,8 +2,8 @@
 
 The list of a cell should hold the K sites of smallest score at the cell's centre, equal scores by
 id. ``exact.find_candidates`` computes just that; here lists are *kept* from step to step: each pass
-offers every cell a few more sites, and the best K stay. What is random is drawn for each cell by its
-place, so that it does not depend on how cells lie in blocks, or in bands over devices.
+offers every cell a few more sites, and the best K stay. What is random is drawn for each cell by
+its place, so that it does not depend on how cells lie in blocks, or in bands over devices.
 
 A pass looks at the lists of cells far away. Over a mesh every device is therefore shown the lists
 of all bands for the time of a pass, 4 K bytes a cell.
@@ -174,8 +174,11 @@ def update(
     count: jax.Array,
     last: jax.Array,
 ) -> Candidates:
-    """``propagate``, with scores taken ``shift`` pixels beyond the cells' centres, random sites from
-    the first ``count``, and neighbours up to the cell ``last``, int32[2] (column, row)."""
+    """``propagate``, with scores taken ``shift`` pixels beyond the cells' centres.
+
+    Random sites are from the first ``count``, and neighbours up to the cell ``last``, int32[2]
+    (column, row).
+    """
     grid, n = lists.grid, sites.num_sites
     jump = jnp.int32(1) << jnp.maximum(levels(grid) - 1 - lists.passes, 0)
     order = jnp.argsort(hilbert_index(sites.position, CURVE)).astype(jnp.int32)

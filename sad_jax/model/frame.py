@@ -44,8 +44,8 @@ class Frame:
         """The picture's own canvas, or a padded one."""
         if not padded:
             return cls(own, own)
-        shape = tuple(-(-side // SIDE) * SIDE for side in own.shape)
-        return cls(own, dataclasses.replace(own, shape=shape), padded=True)
+        height, width = (-(-side // SIDE) * SIDE for side in own.shape)
+        return cls(own, dataclasses.replace(own, shape=(height, width)), padded=True)
 
     @property
     def shift(self) -> float:
@@ -60,7 +60,7 @@ class Frame:
         return -(-count // step) * step
 
     def enter(self, sites: Sites, count: int | None = None) -> Sites:
-        """The picture's sites in the frame, with rows for ``count``, or for as many as there are."""
+        """The picture's sites in the frame, with rows for ``count`` or for themselves."""
         rows = self.slots(sites.num_sites if count is None else count)
         if self.padded:
             sites = sites.replace(log_tau=sites.log_tau + np.float32(self.shift))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sad_jax import html
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.varying import check_axes
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
 LOG_ANISO_RANGE = (-4.0, 4.0)
@@ -249,6 +250,7 @@ def check_sites(sites: Sites) -> None:
         shape = fields[name].shape
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
+    check_axes("sites", sites)
     kinds = {str(jax.dtypes.canonicalize_dtype(field.dtype)) for field in fields.values()}
     if kinds not in ({"float32"}, {"float64"}):
         raise ValueError(

@@ -80,8 +80,8 @@ def make_state(
       capacity: the most sites there will ever be; N by default. Arrays have this size throughout.
       params: unknowns beside the sites, a pytree of floating-point arrays; or None.
       params_optimizer: the optax transformation that moves them.
-      mesh: devices, of ``sad_jax.sharding.make_mesh``, over which pixels and lists lie in bands; all
-        that is done with the state goes by them. Every process makes the same state.
+      mesh: devices, of ``sad_jax.sharding.make_mesh``, over which pixels and lists lie in bands;
+        all that is done with the state goes by them. Every process makes the same state.
 
     Returns:
       A State.
