@@ -42,9 +42,10 @@ def test_functions_can_be_mapped_over_devices(name):
 def test_what_is_cut_along_explicit_axes_outside_of_it_is_refused():
     mesh = jax.sharding.AbstractMesh((2,), ("d",), (jax.sharding.AxisType.Explicit,))
     spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
-    sites, lists = FUNCTIONS["render"][1]
-    cut = jax.tree.map(lambda leaf: spread((2, *leaf.shape[1:]), leaf.dtype), sites)
-    cut_lists = lists.replace(ids=spread((2, *lists.ids.shape[1:]), np.int32))
+    one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
+    sites, lists = jax.tree.map(one, FUNCTIONS["render"][1])
+    cut = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), sites)
+    cut_lists = lists.replace(ids=spread(lists.ids.shape, np.int32))
     for function, arguments in (
         (partial(sad.find_candidates, canvas=mapped.SHAPE), (cut,)),
         (sad.render, (sites, cut_lists)),
