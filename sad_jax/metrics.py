@@ -59,7 +59,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """
     a, b = as_pair(a, b)
     mse = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return float(mse_to_psnr(jax.device_put(mse)))
+    return float(jax.device_get(mse_to_psnr(jax.device_put(mse))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -77,7 +77,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     Raises:
       ValueError: if their shapes differ.
     """
-    return float(ssim_of(*jax.device_put(as_pair(a, b))))
+    return float(jax.device_get(ssim_of(*jax.device_put(as_pair(a, b)))))
 
 
 @jax.jit

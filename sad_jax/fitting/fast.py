@@ -142,8 +142,8 @@ class FastFit:
         """Steps on the same lists, in parts that have one curvature each."""
 
         def part(state: State, some: Any, exact: Any) -> State:
-            numbers = some, pace.damping, pace.sharpest, exact, pace.count
-            return run_gauss_newton(state, target, *numbers, optimizer=self.optimizer)
+            numbers, options = (some, pace.damping, pace.sharpest, exact), {"count": pace.count}
+            return run_gauss_newton(state, target, *numbers, **options, optimizer=self.optimizer)
 
         every = self.recipe.curvature_every
         traced = isinstance(pace.steps, jax.core.Tracer)  # in a batch, which is jitted
