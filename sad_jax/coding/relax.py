@@ -103,5 +103,5 @@ class Relaxation:
         )
 
     def _run(self, state: State, free: np.ndarray, steps: int) -> State:
-        options = {"free": self.frame.pad_rows(free), "count": free.shape[1]}
+        options = {"free": self.frame.pad_rows(free), "count": free.shape[1], "test_last": True}
         return run_gauss_newton(state, self.target, steps, DAMPING, **options, optimizer=OPTIMIZER)

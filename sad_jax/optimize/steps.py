@@ -104,6 +104,7 @@ def run_gauss_newton(
     exact: bool | jax.Array = False,
     free: ArrayLike | None = None,
     count: int | jax.Array | None = None,
+    test_last: bool | jax.Array = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -111,7 +112,7 @@ def run_gauss_newton(
 
     A step after which the loss is larger is taken back. To see that costs nothing where the next
     step needs the gradient there anyway; the last step on these lists is only tested if it is the
-    first, too, or if a step before it has failed.
+    first, too, if a step before it has failed, or if that is asked for.
 
     Args:
       state: with a ``LastStep`` as its optimiser state.
@@ -124,6 +125,7 @@ def run_gauss_newton(
         as it is to the last bit; None for all.
       count: by which the loss is divided for that of a mean site; the number of slots, unless there
         are more of them in a padded frame.
+      test_last: bool[], whether the last step is tested in any case.
       optimizer: ``scale_by_plane`` with its options.
     """
     if free is None:
@@ -143,6 +145,7 @@ def run_gauss_newton(
         known(exact, np.bool_),
         known(free, dtype),
         known(state.sites.num_sites if count is None else count, np.int32),
+        known(test_last, np.bool_),
         optimizer=optimizer,
     )
 
@@ -158,6 +161,7 @@ def _gauss_newton(
     exact: jax.Array,
     free: jax.Array,
     count: jax.Array,
+    test_last: jax.Array,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -181,7 +185,7 @@ def _gauss_newton(
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
         moved = only_free(clamp_to(moved, target.corner), sites, free)
-        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
+        tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1) | test_last
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )

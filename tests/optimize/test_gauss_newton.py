@@ -280,6 +280,24 @@ def test_a_step_that_raises_the_loss_is_taken_back_and_shortens_the_next(smooth)
     assert np.median(run(once, target, 5, jnp.float32(0.1)).optimizer.caution) < gn.FAILED / 2
 
 
+def test_the_last_step_on_a_list_is_tested_where_that_is_asked_for(smooth):
+    """By an optimiser that goes uphill at its second step."""
+    sites, lists, target, image = smooth
+
+    def update(gradient, last, **options):
+        step, fresh = PLANE.update(gradient, last, **options)
+        return jnp.where(jnp.any(last.step != 0), jnp.sign(gradient), step), fresh
+
+    optimizer = optax.GradientTransformationExtraArgs(PLANE.init, update)
+    given = make_state(sites, lists), target
+    run = partial(run_gauss_newton, damping=0.1, optimizer=optimizer)
+    one, two, tested = run(*given, 1), run(*given, 2), run(*given, 2, test_last=True)
+    for a, b in zip(jax.tree.leaves(tested.sites), jax.tree.leaves(one.sites), strict=True):
+        np.testing.assert_array_equal(a, b)
+    error = lambda state: np.mean((sad.render(state.sites, state.lists) - image) ** 2)  # noqa: E731
+    assert error(two) > 2 * error(tested)
+
+
 def test_a_site_whose_part_of_the_loss_grows_is_damped_more():
     """Where it grows by more than a tenth and 0.3 of the mean; the others are damped less."""
     before = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.0, 1.0, 1.0, 7.0, 0.0]))
