@@ -88,7 +88,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     windows, height, total = len(a) - SSIM_WINDOW + 1, _rows(a), 0.0  # of rows
     for top in range(0, windows, height):
         rows = slice(top, min(top + height, windows) + SSIM_WINDOW - 1)
-        mean = float(jax.device_get(_dm_pix_ssim(*jax.device_put((a[rows], b[rows])))))
+        mean = float(jax.device_get(ssim_of(*jax.device_put((a[rows], b[rows])))))
         total += mean * min(height, windows - top)
     return total / windows
 
@@ -99,7 +99,10 @@ def _rows(image: np.ndarray) -> int:
 
 
 @jax.jit
-def _dm_pix_ssim(a: jax.Array, b: jax.Array) -> jax.Array:
+def ssim_of(a: jax.Array, b: jax.Array) -> jax.Array:
+    """``ssim`` of float32[H, W, C] on a device."""
+    if min(a.shape[:2]) < SSIM_WINDOW:
+        return jnp.asarray(math.nan, a.dtype)
     return dm_pix.ssim(a, b, max_val=1.0, filter_size=SSIM_WINDOW, filter_sigma=1.5)
 
 

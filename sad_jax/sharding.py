@@ -1,35 +1,38 @@
-"""One large picture over many devices: bands of the canvas, sites everywhere.
+"""One picture over many devices: bands of its rows, sites everywhere.
 
-A list and a pixel depend on the sites and on their own place only, so a band needs nothing of its
-neighbours: every device holds all sites and a band of the cells, and no seam can show. The reverse
-pass sums the sites' gradients over the devices (the transpose of handing the sites to all).
+A list and a pixel depend on the sites and on their own place only, so a band of rows needs nothing
+of its neighbours: every device holds all sites, and the lists and pixels of its band. No seam can
+show. What the pixels give to the sites, gradients and statistics, is summed over the devices. A
+band is a window of the canvas (``Canvas.band``), with the sites moved by its first pixel.
 
-A band is a smaller canvas with the sites moved by the band's first pixel. The canvas is cut such
-that bands keep the longer side whole, so that S = max(W, H) of a band is that of the picture.
+Sites are not cut by place, too. They are few, and small: 40 bytes each of three channels, where a
+pixel with its list takes 60. Cut by place, they would be exchanged along borders that move.
+
+Which lists lie in bands, and over which mesh, is told by the lists themselves
+(``Candidates.mesh``); the passes over them go by bands then. Rows are padded, so that any number of
+devices will do: arrays along the rows of a mesh have ``padded_rows`` of them.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import AxisType, Mesh, PartitionSpec
-from jaxtyping import Array, Float
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from sad_jax.backend import Backend, resolve
-from sad_jax.draw.passes import draw
-from sad_jax.lists import exact
-from sad_jax.lists.candidates import Candidates, check_lists, new_lists
 from sad_jax.model.arguments import describe
-from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, check_sites
+from sad_jax.model.canvas import Grid
+from sad_jax.model.sites import Sites
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands") -> Mesh:
-    """The devices in one row, for the functions of this module.
+    """The devices in one row, for everything that takes ``mesh=``.
 
     Args:
       devices: by default all, those of other processes included (``jax.distributed``).
@@ -37,130 +40,184 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands
 
     Returns:
       A Mesh whose axis JAX partitions by itself, so that any loss of the picture runs on it.
-    """
-    devices = jax.devices() if devices is None else devices
-    return jax.make_mesh((len(devices),), (axis,), (AxisType.Auto,), devices=devices)
-
-
-def find_candidates(
-    sites: Sites,
-    canvas: Canvas | tuple[int, int],
-    *,
-    mesh: Mesh,
-    k: int | None = None,
-    cell: int | None = None,
-) -> Candidates:
-    """The exact lists, as ``sad_jax.find_candidates``, each device searching its own band.
-
-    Args:
-      sites: N sites.
-      canvas: (H, W) in pixels, or a ``Canvas``.
-      mesh: the devices, from ``make_mesh``.
-      k: sites a list; replaces the canvas's own.
-      cell: pixels a side of a cell; replaces the canvas's own.
-
-    Returns:
-      Candidates whose ids lie on the devices of their bands.
-
-    Raises:
-      ValueError: another kind of mesh, or more devices than there are rows of cells.
 
     Example:
       >>> import jax, sad_jax as sad
       >>> mesh = sad.sharding.make_mesh()
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
-      >>> lists = sad.sharding.find_candidates(sites, (6, 9), mesh=mesh)
-      >>> sad.sharding.render(sites, lists, mesh=mesh).shape
+      >>> lists = sad.find_candidates(sites, (6, 9), mesh=mesh)
+      >>> sad.render(sites, lists).shape
       (6, 9, 3)
     """
-    check_sites(sites)
-    canvas = Canvas.of(canvas, k=k, cell=cell)
-    backend = _backend(None, mesh, sites, canvas.k)
-    return _search(backend, canvas, mesh, jax.lax.stop_gradient(sites))
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (axis,), (AxisType.Auto,), devices=devices)
 
 
-def render(
-    sites: Sites, lists: Candidates, *, mesh: Mesh, implementation: str | Backend | None = None
-) -> Float[Array, "H W C"]:
-    """The picture, as ``sad_jax.render``, each device drawing its own band.
-
-    Differentiable in the sites like ``sad_jax.render``; gradients are summed over the devices.
-
-    Args:
-      sites: N sites with C channels.
-      lists: their lists, from ``find_candidates`` above or any other.
-      mesh: the devices, from ``make_mesh``.
-      implementation: as in ``sad_jax.render``.
-
-    Returns:
-      float[H, W, C] that lies on the devices in bands.
-    """
-    check_sites(sites)
-    check_lists(sites, lists)
-    backend = _backend(implementation, mesh, sites, lists.k)
-    return _render(backend, mesh, sites, lists)
-
-
-def _backend(implementation: str | Backend | None, mesh: Mesh, sites: Sites, k: int) -> Backend:
+def check_mesh(mesh: Mesh | None) -> None:
+    """Raises a ValueError for anything but None and a mesh such as ``make_mesh`` makes."""
+    if mesh is None:
+        return
     if not isinstance(mesh, Mesh):
         raise ValueError(f"expected a mesh (sad_jax.sharding.make_mesh), got {describe(mesh)}")
-    return resolve(implementation, sites, k=k, platform=mesh.devices.flat[0].platform)
+    if mesh.axis_types != (AxisType.Auto,):
+        raise ValueError(f"expected a mesh of one automatic axis (make_mesh), got {mesh}")
+    processes = {device.process_index for device in mesh.devices.flat}
+    if len(processes) not in (1, jax.process_count()):
+        raise ValueError(
+            f"expected a mesh over all {jax.process_count()} processes, got {len(processes)}"
+        )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _search(backend: Backend, canvas: Canvas, mesh: Mesh, sites: Sites) -> Candidates:
-    band, axis = _band(canvas, mesh)
+def platform_of(mesh: Mesh | None) -> str | None:
+    """On which a mesh computes; None without one."""
+    return None if mesh is None else mesh.devices.flat[0].platform
+
+
+def padded_rows(grid: Grid, mesh: Mesh) -> int:
+    """Rows of pixels of all bands together."""
+    band = grid.band(mesh.size)
+    return mesh.size * band.rows * band.cell
+
+
+def over_bands(
+    mesh: Mesh,
+    grid: Grid,
+    function: Callable,
+    sites: Sites,
+    *parts: Any,
+    shared: tuple = (),
+    summed: bool = False,
+) -> Any:
+    """What a function finds in every band.
+
+    Args:
+      mesh: the devices.
+      grid: of the whole picture.
+      function: (sites as seen from the band, *its parts, *shared) -> arrays.
+      sites: N sites.
+      *parts: trees of arrays whose first axis is that of the bands.
+      shared: trees that all bands are given alike.
+      summed: whether what is found is summed over the bands; else it is joined along its first
+        axis.
+    """
+    bands, height = PartitionSpec(mesh.axis_names[0]), grid.band(mesh.size).height
 
     @partial(
         jax.shard_map,
         mesh=mesh,
-        in_specs=PartitionSpec(),
-        out_specs=_along(mesh, axis),
+        in_specs=(PartitionSpec(), bands, PartitionSpec()),
+        out_specs=PartitionSpec() if summed else bands,
     )
-    def bands(sites):
-        moved = _moved(sites, band, mesh, axis)
-        return exact.find_candidates(moved, band, implementation=backend).ids
+    def run(sites, parts, shared):
+        first = number_of_band(mesh) * height
+        shift = jnp.stack([jnp.zeros_like(first), first]).astype(sites.position.dtype)
+        moved = sites.replace(position=sites.position - shift[None])
+        found = function(moved, *parts, *shared)
+        return jax.lax.psum(found, mesh.axis_names[0]) if summed else found
 
-    cells = (canvas.grid.rows, canvas.grid.columns)[axis]
-    return new_lists(jax.lax.slice_in_dim(bands(sites), 0, cells, axis=axis), canvas, sites)
-
-
-@partial(jax.jit, static_argnums=(0, 1))
-def _render(backend: Backend, mesh: Mesh, sites: Sites, lists: Candidates) -> jax.Array:
-    band, axis = _band(lists.canvas, mesh)
-    cells = (band.grid.rows, band.grid.columns)[axis]
-    missing = mesh.size * cells - lists.ids.shape[axis]
-    ids = jnp.pad(lists.ids, [(0, missing if i == axis else 0) for i in range(3)])
-    along = _along(mesh, axis)
-
-    @partial(jax.shard_map, mesh=mesh, in_specs=(PartitionSpec(), along), out_specs=along)
-    def bands(sites, ids):
-        return draw(backend, _moved(sites, band, mesh, axis), new_lists(ids, band, sites))
-
-    return jax.lax.slice_in_dim(bands(sites, ids), 0, lists.canvas.shape[axis], axis=axis)
+    return run(sites, parts, shared)
 
 
-def _band(canvas: Canvas, mesh: Mesh) -> tuple[Canvas, int]:
-    """The canvas of one band, and the axis along which bands follow each other."""
-    if mesh.axis_types != (AxisType.Auto,):
-        raise ValueError(f"expected a mesh of one automatic axis (make_mesh), got {mesh}")
-    axis = int(canvas.height > canvas.width)  # bands keep the longer side whole
-    cells = (canvas.grid.rows, canvas.grid.columns)[axis]
-    if mesh.size > cells:
-        raise ValueError(f"expected at most {cells} devices, one a row of cells, got {mesh.size}")
-    if mesh.size == 1:
-        return canvas, axis
-    side = -(-cells // mesh.size) * canvas.cell
-    shape = (canvas.height, side) if axis else (side, canvas.width)
-    return dataclasses.replace(canvas, shape=shape), axis
+def along_rows(mesh: Mesh, function: Callable, *parts: jax.Array) -> Any:
+    """The function of each device's part of arrays whose first axis is that of the bands."""
+    bands = PartitionSpec(mesh.axis_names[0])
+    return jax.shard_map(function, mesh=mesh, in_specs=bands, out_specs=bands)(*parts)
 
 
-def _along(mesh: Mesh, axis: int) -> PartitionSpec:
-    return PartitionSpec(*[None] * axis, mesh.axis_names[0])
+def number_of_band(mesh: Mesh) -> jax.Array:
+    """int32[], within ``over_bands``: which one it is, from above."""
+    return jax.lax.axis_index(mesh.axis_names[0])
 
 
-def _moved(sites: Sites, band: Canvas, mesh: Mesh, axis: int) -> Sites:
-    """The sites as seen from this device's band."""
-    first = jax.lax.axis_index(mesh.axis_names[0]) * band.shape[axis]
-    shift = jnp.zeros(2).at[1 - axis].set(first.astype(jnp.float32))
-    return sites.replace(position=sites.position - shift.astype(sites.position.dtype))
+def from_all_bands(mesh: Mesh, part: jax.Array) -> jax.Array:
+    """Within ``over_bands``: the parts of all bands, joined along their first axis."""
+    return jax.lax.all_gather(part, mesh.axis_names[0], tiled=True)
+
+
+def place_rows(
+    array: np.ndarray | jax.Array, mesh: Mesh, rows: int, *, edge: bool = False
+) -> jax.Array:
+    """An array [H, ...] with ``rows`` rows, cut over the devices; the new ones are zero, or the
+    last one again.
+
+    Every process places its own part of an array of the host; one that lies on the devices of all
+    processes already is moved from one to the other.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    if isinstance(array, jax.Array):
+        return _padded_over(sharding)(array, rows - len(array), edge)
+
+    def part(index):
+        start, stop, _ = index[0].indices(rows)
+        here = array[np.minimum(np.arange(start, stop), len(array) - 1)]
+        if not edge:
+            here[max(len(array) - start, 0) :] = 0
+        return here
+
+    return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
+
+
+@functools.cache
+def _padded_over(sharding: NamedSharding) -> Callable:
+    def padded(array, count, edge):
+        room = [(0, count)] + [(0, 0)] * (array.ndim - 1)
+        return jnp.pad(array, room, mode="edge" if edge else "constant")
+
+    return jax.jit(padded, static_argnums=(1, 2), out_shardings=sharding)
+
+
+def to_host(array: jax.Array | np.ndarray) -> np.ndarray:
+    """All of an array, also if its rows lie on the devices of other processes.
+
+    Band after band, so that no device must hold the whole.
+    """
+    if isinstance(array, np.ndarray) or array.is_fully_addressable or array.is_fully_replicated:
+        return np.asarray(array)
+    mesh = array.sharding.mesh  # type: ignore[attr-defined]
+    height = array.shape[0] // mesh.size
+    cut = jax.jit(
+        partial(jax.lax.dynamic_slice_in_dim, slice_size=height),
+        out_shardings=NamedSharding(mesh, PartitionSpec()),
+    )
+    return np.concatenate([np.asarray(cut(array, i * height)) for i in range(mesh.size)])
+
+
+def at_pixels(image: np.ndarray | jax.Array, row: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """float[M, C]: the pixels (column, row) of a picture on the host or on devices."""
+    if not (isinstance(image, jax.Array) and isinstance(image.sharding, NamedSharding)):
+        return np.asarray(image)[row, column]
+    count = len(row)
+    places = np.zeros((2, 2 ** max(count - 1, 0).bit_length()), np.int32)  # few programs
+    places[:, :count] = row, column
+    return np.asarray(_pixels(image.sharding.mesh)(image, places))[:count]
+
+
+@functools.cache
+def _pixels(mesh: Mesh) -> Callable:
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    return jax.jit(lambda image, places: image[places[0], places[1]], out_shardings=everywhere)
+
+
+def whole(tree: Any, mesh: Mesh | None) -> Any:
+    """Arrays of a mesh as every process can read them; without a mesh as they are."""
+    if mesh is None:
+        return tree
+    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+
+
+def from_first(tree: Any) -> Any:
+    """What process 0 has of numbers or arrays of the host, in all processes: its decision."""
+    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+
+
+def put_like(tree: Any, placed: jax.Array | np.ndarray) -> Any:
+    """Arrays of the host, alike in all processes, on the devices on which ``placed`` lies whole."""
+    if not isinstance(placed, jax.Array) or not placed.committed:
+        return jax.device_put(tree)
+    if placed.is_fully_addressable:
+        return jax.device_put(tree, placed.sharding)
+
+    def everywhere(leaf):
+        return jax.make_array_from_callback(leaf.shape, placed.sharding, lambda index: leaf[index])
+
+    return jax.tree.map(everywhere, tree)

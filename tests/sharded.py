@@ -1,14 +1,13 @@
 """A program for several devices and processes; ``test_sharding.py`` runs it.
 
-    python sharded.py OUT.npz CANVAS                       # on all devices of this process
-    python sharded.py OUT.npz CANVAS ADDRESS COUNT RANK    # as one of COUNT processes
+    python sharded.py JOB OUT.npz                       # on all devices of this process
+    python sharded.py JOB OUT.npz ADDRESS COUNT RANK    # as one of COUNT processes
 
-It finds lists, draws a picture and takes two steps of a minimisation in bands, and writes what it
-found, from process 0.
+It does a job over a mesh, and process 0 writes what it found.
 """
 
 import sys
-from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +16,23 @@ import optax
 
 import sad_jax as sad
 
-CANVASES = {"landscape": ((10, 17), 1), "portrait": ((17, 10), 2)}  # (H, W), cell
+SHAPE, CELL = (17, 10), 2  # 9 rows of cells, which neither 2 nor 4 divides
+CONFIG = sad.FitConfig(num_sites=20, initial_sites=30, steps=18, k=3, cell=2)
+PAPER = sad.FitConfig.paper(num_sites=20, initial_sites=24, steps=24, k=3)
+SEED = 3
+STOP = 9  # steps after which a fit is interrupted
 
 
-def problem(shape):
+def picture(height: int = 28, width: int = 19) -> np.ndarray:
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    wave = np.sin(x / 3) * np.cos(y / 4)
+    return (0.5 + 0.4 * np.stack([wave, -wave, np.cos(x / 5 + y / 7)], -1)).astype(np.float32)
+
+
+def problem():
     """Sites and a picture, the same on every device."""
     rng = np.random.default_rng(3)
-    image = rng.uniform(0, 1, (*shape, 3)).astype(np.float32)
+    image = rng.uniform(0, 1, (*SHAPE, 3)).astype(np.float32)
     sites = sad.init_sites(image, 40, key=jax.random.key(1))
     angle = rng.uniform(0, 6, 40)
     return image, sites.replace(
@@ -32,34 +41,79 @@ def problem(shape):
     )
 
 
-def run(canvas: str, find, draw) -> dict[str, np.ndarray]:
-    """What bands must not change: lists, the picture, its gradient, steps."""
-    shape, cell = CANVASES[canvas]
-    image, sites = problem(shape)
-    lists = find(sites, shape, cell=cell)
-    found = {"ids": lists.ids, "picture": draw(sites, lists)}
-    optimizer = optax.sgd(1.0)  # a step shows the gradient
+def steps(mesh) -> dict:
+    """Lists, a picture, steps by its gradient, edits of the sites, a step of Gauss-Newton."""
+    image, sites = problem()
+    canvas, optimizer = sad.Canvas(SHAPE, cell=CELL), optax.sgd(1.0)  # a step shows the gradient
     loss = lambda picture: jnp.sum((picture - image) ** 2) / 100  # noqa: E731
-    step = sad.make_step(loss, optimizer, draw=draw)
-    state = sad.make_state(sites, sad.Canvas(shape, cell=cell), optimizer).replace(lists=lists)
+    state = sad.make_state(sites, canvas, optimizer, capacity=44, mesh=mesh)
+    found = {"ids": state.lists.ids[:9], "picture": state.image()}
+    step = sad.make_step(loss, optimizer)
     for i in range(2):
         state, found[f"loss {i}"] = step(state)
         found |= {f"{name} {i}": leaf for name, leaf in vars(state.sites).items()}
-        state = state.replace(lists=find(state.sites, shape, cell=cell))
+        state = sad.refresh(state)
+    state = sad.densify(sad.prune(state, loss, 3), loss, 6)
+    found |= {f"{name} after edits": leaf for name, leaf in vars(state.sites).items()}
+    options = {"optimizer": sad.gauss_newton(iterations=2), "refresh_every": 1, "mesh": mesh}
+    best = sad.minimize(loss, sites, canvas, steps=1, **options)
+    return found | {f"{name} by Newton": leaf for name, leaf in vars(best.sites).items()}
+
+
+def lists_by_propagation(mesh) -> dict:
+    """Seeded lists, and two passes over them."""
+    _, sites = problem()
+    lists = sad.seed_candidates(sites, SHAPE, key=jax.random.key(SEED), cell=CELL, mesh=mesh)
+    found = {"seeded ids": lists.ids[:9]}
+    for i in range(2):
+        lists = sad.propagate(sites, lists, key=jax.random.fold_in(jax.random.key(SEED), i))
+    return found | {"ids": lists.ids[:9]}
+
+
+def fits(mesh) -> dict:
+    """Both recipes, the first one twice."""
+    found = {}
+    for name, config in (("fast", CONFIG), ("again", CONFIG), ("paper", PAPER)):
+        result = sad.fit(picture(27), config, key=jax.random.key(SEED), mesh=mesh)
+        found[name] = np.frombuffer(result.data, np.uint8)
+        found[f"{name} psnr"] = np.asarray([result.psnr, result.float_psnr, result.ssim])
+        found[f"{name} history"] = np.asarray(result.history["psnr"])
     return found
 
 
+def interrupted(mesh, checkpoint: Path) -> dict:
+    """A fit of a picture and a mask of which each process has a strip, stopped amid the run."""
+    whole = picture()
+    mask = np.ones(whole.shape[:2], np.float32)
+    mask[3:6, 2:7] = 0
+
+    def strip(array):
+        sharding = jax.NamedSharding(mesh, jax.P(mesh.axis_names[0]))
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    def stop(now: sad.Progress) -> None:
+        if now.step >= STOP:
+            raise KeyboardInterrupt
+
+    where = {"checkpoint": checkpoint, "mesh": mesh, "progress": stop}
+    result = sad.fit(strip(whole), CONFIG, key=jax.random.key(SEED), mask=strip(mask), **where)
+    return {"psnr": np.asarray([result.psnr]), "steps": np.asarray([result.steps])}
+
+
+JOBS = {"steps": steps, "propagation": lists_by_propagation, "fits": fits}
+
+
 def main() -> None:
-    out, canvas, *job = sys.argv[1:]
+    name, out, *job = sys.argv[1:]
     if job:
         address, count, rank = job
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(address, int(count), int(rank))
     mesh = sad.sharding.make_mesh()
-    find = partial(sad.sharding.find_candidates, mesh=mesh)
-    draw = partial(sad.sharding.render, mesh=mesh)
-    everywhere = jax.NamedSharding(mesh, jax.P())
-    found = run(canvas, find, draw)
-    found = jax.jit(lambda tree: tree, out_shardings=everywhere)(found)
+    found = {}
+    for part in name.split("+"):
+        found |= JOBS[part](mesh) if part in JOBS else interrupted(mesh, Path(f"{out}.ckpt"))
+    found = {name: sad.sharding.whole(jnp.asarray(value), mesh) for name, value in found.items()}
     if jax.process_index() == 0:
         host = {name: np.asarray(value) for name, value in found.items()}
         np.savez(out, devices=jax.device_count(), processes=jax.process_count(), **host)

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import sad_jax as sad
@@ -36,6 +37,22 @@ def test_functions_can_be_mapped_over_devices(name):
         laid = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), arguments)  # noqa: B023
         found = jax.eval_shape(mapped.over(mesh, function), *laid)
         assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
+
+
+def test_what_is_cut_along_explicit_axes_outside_of_it_is_refused():
+    mesh = jax.sharding.AbstractMesh((2,), ("d",), (jax.sharding.AxisType.Explicit,))
+    spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
+    one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
+    sites, lists = jax.tree.map(one, FUNCTIONS["render"][1])
+    cut = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), sites)
+    cut_lists = lists.replace(ids=spread(lists.ids.shape, np.int32))
+    for function, arguments in (
+        (partial(sad.find_candidates, canvas=mapped.SHAPE), (cut,)),
+        (sad.render, (sites, cut_lists)),
+        (jax.grad(lambda sites: sad.render(sites, mapped.SHAPE).sum()), (cut,)),
+    ):
+        with pytest.raises(ValueError, match=r"expected (sites|lists) whole .* explicit axes d"):
+            jax.eval_shape(function, *arguments)
 
 
 @pytest.mark.usefixtures("cpu_engine")

@@ -30,7 +30,7 @@ with_canvas = {
     "resize": partial(sad.resize, new_canvas=SHAPE),
     "encode": sad.encode,
     "state": partial(sad.make_state, optimizer=sad.adam()),
-    "bands": partial(sad.sharding.find_candidates, mesh=sad.sharding.make_mesh()),
+    "bands": partial(sad.find_candidates, mesh=sad.sharding.make_mesh()),
 }
 EDITS = (sad.densify, sad.prune)
 every = with_lists | with_canvas | {"propagate": partial(sad.propagate, key=KEY)}
@@ -113,7 +113,7 @@ def test_a_canvas_that_jit_hides(name):
         ),
         (lambda: sad.resample(SITES, LISTS, 5), r"a canvas \(H, W\) .* got 5"),
         (lambda: sad.resize(SITES, SHAPE, 7), r"a canvas \(H, W\) .* got 7"),
-        (lambda: sad.sharding.find_candidates(SITES, SHAPE, mesh=None), "a mesh .* got None"),
+        (lambda: sad.find_candidates(SITES, SHAPE, mesh=3), "a mesh .* got 3"),
         (lambda: sad.decode("abc"), "the bytes of a .sad file, got 'abc'"),
         (lambda: sad.metrics.psnr("a", "b"), "a picture .* got shape"),
         (lambda: sad.metrics.ssim(np.zeros((4, 4)), np.zeros((4, 4, 2))), "two pictures .* got"),

@@ -29,6 +29,7 @@ from sad_jax.coding.encode import encode
 from sad_jax.fitting import checkpoint
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
+from sad_jax.fitting.photo import Photo
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.room import MAX_PIXELS
@@ -276,7 +277,7 @@ def _paper_state(sites: Sites) -> tuple[dict[str, str], State]:
 
 def _identity(config: FitConfig) -> dict[str, str]:
     photo = np.zeros((4, 6, 3), np.float32)
-    return checkpoint.identity_of(photo, None, config, jax.random.key(0))
+    return checkpoint.identity_of(Photo(photo), config, jax.random.key(0))
 
 
 def _state(sites: Sites, optimizer, key: jax.Array | None) -> State:

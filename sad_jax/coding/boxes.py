@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from sad_jax.lists.candidates import Candidates
+from sad_jax.model.canvas import Canvas
 from sad_jax.storage.compact.layout import BOX_PARTS, box_unit
 from sad_jax.storage.compact.order import GROUP_BITS, Order
 
 ENTRIES = 2**22  # of lists, looked at at once
 
 
-def influence(order: Order, lists: Candidates) -> np.ndarray:
+def influence(order: Order, canvas: Canvas, ids: np.ndarray) -> np.ndarray:
     """int64[groups, 4]: first and last part in x and in y of each group's members in the lists.
 
-    Sites of the base do not count, as they are always read.
+    Sites of the base do not count, as they are always read. ``ids``: int32[Hc, Wc, K].
     """
-    canvas, ids = lists.canvas, np.asarray(lists.ids)
     rows, columns, k = ids.shape
     unit, cell = box_unit(canvas.size), canvas.cell
     in_base = (1 << order.base_level) - 1  # of an id no bit of these is set

@@ -17,12 +17,12 @@ from sad_jax.coding.boxes import influence
 from sad_jax.coding.relax import EFFORT, Effort, Relaxation
 from sad_jax.coding.rounding import Draft
 from sad_jax.coding.steps import ASSUMED_ERROR, base_steps, cell_bits
-from sad_jax.lists.candidates import unknown_lists
-from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.frame import Frame
 from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
+from sad_jax.sharding import to_host
 from sad_jax.storage import files
 from sad_jax.storage.atomic import write_bytes
 from sad_jax.storage.compact import codec
@@ -43,8 +43,8 @@ NO_MODEL = Model({}, (), 0, 0)
 class Job:
     """Sites to encode, on their canvas, with colours in [0, 1], and the picture they stand for.
 
-    ``value_range``: what 0 and 1 stand for; ``known``: whether the target is the picture, or there
-    is none.
+    ``frame``: in which the target lies; ``value_range``: what 0 and 1 stand for; ``known``: whether
+    the target is the picture, or there is none.
     """
 
     sites: Sites
@@ -52,14 +52,15 @@ class Job:
     target: Target
     value_range: ValueRange
     known: bool
+    frame: Frame
 
 
 def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.Rounded:
     """The sites in whole numbers, at a quality; without an effort they are only rounded."""
-    relaxation = Relaxation(job.target, job.canvas, effort or EFFORT)
+    relaxation = Relaxation(job.target, job.frame, effort or EFFORT)
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
-    steps = base_steps(job.sites, lists, job.target, quality, error)
+    steps = base_steps(job.frame.enter(job.sites), lists, job.target, quality, error)
     least = min(PIXEL, math.floor(float(np.min(job.sites.radius)) * PIXEL))
     bits = cell_bits(job.canvas, job.sites.num_sites)
     farthest = float(np.max(abs(job.sites.position))) * PIXEL / 2**bits
@@ -94,9 +95,8 @@ def file_of(job: Job, found: codec.Rounded) -> bytes:
     boxes = np.zeros((0, 4), np.int64)
     if head.order.groups:
         decoded = Sites(**jax.device_put(found.sites()))
-        near = unknown_lists(job.canvas, decoded)
-        lists = find_candidates(decoded, job.canvas, implementation=job.target.backend, near=near)
-        boxes = influence(head.order, lists)
+        lists = Relaxation(job.target, job.frame).find_lists(decoded)
+        boxes = influence(head.order, job.canvas, job.frame.crop_ids(to_host(lists.ids)))
     return join(start, codec.pack(start, found, boxes))
 
 
@@ -183,7 +183,7 @@ def make_job(
     placed = jax.tree.map(jnp.asarray, unit)
     backend = resolve(implementation, placed, k=canvas.k)
     laid_out = make_target(canvas.grid, jnp.asarray(picture), backend=backend)
-    return Job(placed, canvas, laid_out, value_range, target is not None)
+    return Job(placed, canvas, laid_out, value_range, target is not None, Frame.of(canvas))
 
 
 def save(

@@ -11,8 +11,8 @@ import dataclasses
 import math
 import warnings
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
 from sad_jax.coding.encode import (
     LARGEST,
@@ -26,8 +26,7 @@ from sad_jax.coding.encode import (
 from sad_jax.draw.api import render
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.metrics import psnr
-from sad_jax.model.canvas import Grid
+from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.sites import Sites
 from sad_jax.storage.sad import decode, encode_raw
 
@@ -143,12 +142,18 @@ def _quality_of_loss(loss: float) -> float:
 
 def picture_psnr(job: Job, sites: Sites) -> float:
     """PSNR of sites with colours in the target's range, on their exact lists; all pixels alike."""
-    near = unknown_lists(job.canvas, sites)
-    backend = job.target.backend
-    lists = find_candidates(sites, job.canvas, near=near, implementation=backend)
-    drawn = job.value_range.to_unit(render(sites, lists, implementation=backend))
-    grid: Grid = job.canvas.grid
-    return psnr(drawn, np.asarray(grid.join_image(job.target.image)))
+    target, color = job.target, job.value_range.to_unit(sites.color)
+    unit, frame = job.frame.enter(sites.replace(color=jnp.asarray(color))), job.frame
+    near = unknown_lists(frame.canvas, unit, target.mesh)
+    lists = find_candidates(unit, frame.canvas, near=near, implementation=target.backend)
+    drawn = render(unit, lists, implementation=target.backend)
+    pictures = (frame.crop(picture) for picture in (drawn, target.picture(frame.canvas.grid)))
+    return float(mse_to_psnr(_mean_square(*pictures)))
+
+
+@jax.jit
+def _mean_square(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.mean((a - b) ** 2)
 
 
 def _own_range(job: Job) -> Sites:

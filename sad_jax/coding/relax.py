@@ -9,7 +9,7 @@ import numpy as np
 
 from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.model.canvas import Canvas
+from sad_jax.model.frame import Frame
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.gauss_newton import scale_by_plane
@@ -44,22 +44,18 @@ EFFORT = Effort()
 class Relaxation:
     """Moves free fields so that the picture is as near to its target as it can be.
 
-    ``target``: in [0, 1], of the picture on ``canvas``; ``effort``: how much is done;
-    ``lists``: the exact ones of the sites that were moved last.
+    ``target``: in [0, 1], of the picture in ``frame``; ``effort``: how much is done;
+    ``lists``: the exact ones of the sites that were moved last, in the frame.
     """
 
     target: Target
-    canvas: Canvas
+    frame: Frame
     effort: Effort = EFFORT
     lists: Candidates | None = None
 
     def find_lists(self, sites: Sites) -> Candidates:
         """The exact lists, by the program that a fit has compiled."""
-        near = unknown_lists(self.canvas, sites) if self.lists is None else self.lists
-        self.lists = find_candidates(
-            sites, self.canvas, implementation=self.target.backend, near=near
-        )
-        return self.lists
+        return self._find_lists(self.frame.enter(sites))
 
     def move(self, sites: Sites, free: np.ndarray) -> Sites:
         """The sites after ``effort.rounds`` times ``effort.steps`` steps.
@@ -71,30 +67,41 @@ class Relaxation:
         state = self._start(sites)
         for _ in range(self.effort.rounds):
             state = self._run(state, free, self.effort.steps)
-            state = state.replace(lists=self.find_lists(state.sites))
-        return state.sites
+            state = state.replace(lists=self._find_lists(state.sites))
+        return self.frame.leave(state.sites)
 
     def move_colors(self, sites: Sites, free: np.ndarray) -> Sites:
         """The sites after ``effort.color_steps`` steps of colours alone, which change no lists."""
-        return self._run(self._start(sites), free, self.effort.color_steps).sites
+        moved = self._run(self._start(sites), free, self.effort.color_steps)
+        return self.frame.leave(moved.sites)
 
     def solve_colors(self, sites: Sites) -> Sites:
         """The colours of least error for the sites as they are, on their exact lists."""
-        lists = self.find_lists(sites)
-        return solve_colors(sites, lists, self.target, iterations=COLOR_ITERATIONS)[0]
+        inside = self.frame.enter(sites)
+        lists = self._find_lists(inside)
+        solved, _ = solve_colors(inside, lists, self.target, iterations=COLOR_ITERATIONS)
+        return self.frame.leave(solved)
+
+    def _find_lists(self, inside: Sites) -> Candidates:
+        near, canvas = self.lists, self.frame.canvas
+        if near is None:
+            near = unknown_lists(canvas, inside, self.target.mesh)
+        backend = self.target.backend
+        self.lists = find_candidates(inside, canvas, implementation=backend, near=near)
+        return self.lists
 
     def _start(self, sites: Sites) -> State:
         """The state of a fit, so that its steps are those that a fit has compiled."""
+        inside = self.frame.enter(sites)
         return State(
-            sites=sites,
-            lists=self.lists or self.find_lists(sites),
-            optimizer=OPTIMIZER.init(sites),
+            sites=inside,
+            lists=self.lists or self._find_lists(inside),
+            optimizer=OPTIMIZER.init(inside),
             step=jnp.int32(0),
-            rows=find_rows(OPTIMIZER, sites),
-            best=Best.none_yet(sites),
+            rows=find_rows(OPTIMIZER, inside),
+            best=Best.none_yet(inside),
         )
 
     def _run(self, state: State, free: np.ndarray, steps: int) -> State:
-        return run_gauss_newton(
-            *(state, self.target, steps, DAMPING), free=free, test_last=True, optimizer=OPTIMIZER
-        )
+        options = {"free": self.frame.pad_rows(free), "count": free.shape[1], "test_last": True}
+        return run_gauss_newton(state, self.target, steps, DAMPING, **options, optimizer=OPTIMIZER)

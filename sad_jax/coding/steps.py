@@ -40,13 +40,15 @@ def base_steps(
     """The steps for a quality in dB.
 
     Args:
-      sites: N sites with colours in [0, 1].
+      sites: N sites with colours in [0, 1], and free slots.
       lists: their exact lists.
       target: the picture; its weights count.
       quality: how far below the picture's error, in dB, plain rounding would stay.
       error: the picture's mean squared error, if it is not that against the target.
     """
     found, in_phi, in_tangents = jax.device_get(_curvature(sites, lists, target))
+    alive, sites = np.asarray(sites.alive), sites.compact()
+    in_phi, in_tangents = in_phi[..., alive], in_tangents[..., alive]
     worth, shape = _worth(sites, lists.canvas.size, in_phi, in_tangents), _shapes(sites, lists)
     steps = {}
     for name, value in worth.items():

@@ -145,6 +145,7 @@ def fit_config(args: argparse.Namespace) -> FitConfig:
         "file_bpp": args.bpp_file,
         "file_psnr": args.psnr,
     }
+    given["padded"] = Path(args.photo).is_dir() and not args.video  # a film shows the whole frame
     return FitConfig(**{name: value for name, value in given.items() if value is not None})
 
 

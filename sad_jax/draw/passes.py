@@ -2,7 +2,8 @@
 
 Each is written once, as a callback of a ``score.Pixel``; the backend runs it by plain XLA
 (``xla.py``) or by the kernels, which are given the same arrays, laid out in blocks of cells. The
-CPU engine has the passes under their names.
+CPU engine has the passes under their names. Where the lists lie in bands over devices, each of them
+passes over its band.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sad_jax.backend import Backend
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw import xla
 from sad_jax.draw.xla import site_table, split_ids
-from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.candidates import Candidates, in_bands
 from sad_jax.model import score as formula
 from sad_jax.model.score import Pixel
 from sad_jax.model.sites import Sites
@@ -46,25 +47,32 @@ class SitePass(NamedTuple):
     numbers: tuple[float, ...] = ()
 
 
-def prepare(backend: Backend, lists: Candidates) -> Candidates:
+def prepare(backend: Backend, sites: Sites, lists: Candidates) -> Candidates:
     """Does once for many passes what depends on the lists alone: transposes them for kernels."""
     if not backend.wants_transposed_lists or lists.transposed is not None:
         return lists
-    transposed = backend.run(
-        lists.ids,
-        xla=lambda ids: None,
-        pallas=lambda kernels, _, ids: kernels.transpose_lists(ids, lists.num_sites),
-        cpu=lambda engine, ids: None,
-    )
-    return lists.replace(transposed=transposed)
+
+    def transpose(sites: Sites, lists: Candidates):
+        return backend.run(
+            lists.ids,
+            xla=lambda ids: None,
+            pallas=lambda kernels, _, ids: kernels.transpose_lists(ids, lists.num_sites),
+            cpu=lambda engine, ids: None,
+        )
+
+    return lists.replace(transposed=in_bands(transpose, sites, lists))
 
 
 @partial(jax.jit, static_argnums=0)
 def draw(backend: Backend, sites: Sites, lists: Candidates) -> jax.Array:
     """The picture float[H, W, C]; "xla" has JAX's own derivatives, others a hand-written one."""
-    if backend.name == "xla":
-        return xla.render(lists.grid, sites, lists.ids)
-    return _draw_by_hand(backend, sites, lists)
+
+    def band(sites: Sites, lists: Candidates) -> jax.Array:
+        if backend.name == "xla":
+            return xla.render(lists.grid, sites, lists.ids)
+        return _draw_by_hand(backend, sites, lists)
+
+    return in_bands(band, sites, lists)[: lists.canvas.height]
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -128,6 +136,18 @@ def sum_over_pixels(
     Returns:
       float[R, N].
     """
+    band = partial(_sum_over_band, backend, pass_)
+    return in_bands(band, sites, lists, inputs, shared=(attached,), summed=True)
+
+
+def _sum_over_band(
+    backend: Backend,
+    pass_: SitePass,
+    sites: Sites,
+    lists: Candidates,
+    inputs: tuple[jax.Array, ...],
+    attached: jax.Array | None,
+) -> jax.Array:
     grid, channels = lists.grid, sites.channels
     callbacks = pass_.entries, pass_.slots, pass_.blended
 
@@ -195,6 +215,17 @@ def blend_pictures(
     Returns:
       float[blocks, cell * cell, ..., lanes].
     """
+    return in_bands(partial(_blend_band, backend, pass_), sites, lists, inputs, shared=(attached,))
+
+
+def _blend_band(
+    backend: Backend,
+    pass_: PicturePass,
+    sites: Sites,
+    lists: Candidates,
+    inputs: tuple[jax.Array, ...],
+    attached: jax.Array,
+) -> jax.Array:
     grid, channels = lists.grid, sites.channels
 
     def finished(drawn, inputs):

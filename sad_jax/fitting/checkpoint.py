@@ -3,12 +3,16 @@
 Little-endian: 8 bytes of magic (0x89 "SADfit" 0x0a), u32 format version, u32 CRC-32 of all that
 follows, which is msgpack of arrays and plain values: what fit it is of, the state, the history and
 the seconds.
+
+What is in it does not depend on the devices: a fit over a mesh goes on over another one. Of several
+processes the first writes and all read. (Orbax would spare process 0 the lists of the whole
+picture, which are fetched band after band; but it keeps a folder of files in place of one that is
+whole or not there, and knows neither the fit nor a checksum.)
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
@@ -25,10 +29,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.fitting.config import FitConfig
+from sad_jax.fitting.photo import Photo, PhotoInBands
 from sad_jax.fitting.result import new_history
-from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.candidates import Candidates, shape_of_lists
 from sad_jax.model.canvas import MOST_SITES, Canvas
 from sad_jax.optimize.state import State
+from sad_jax.sharding import from_first, place_rows, to_host
 from sad_jax.storage.atomic import check_place, read_bytes, write_bytes
 from sad_jax.version import __version__
 
@@ -54,8 +60,9 @@ class Checkpoint:
             check_place(path)
 
     def save_if_due(self, state: State, history: dict, seconds: float) -> None:
-        """Saves where the last time is long enough ago."""
-        if time.monotonic() >= self._last + self.every:
+        """Saves where the last time is long enough ago, by the clock of process 0."""
+        due = time.monotonic() >= self._last + self.every
+        if self.path is not None and from_first(np.asarray(due)):
             self.save(state, history, seconds)
 
     def save(self, state: State, history: dict, seconds: float) -> None:
@@ -63,7 +70,9 @@ class Checkpoint:
         if self.path is None:
             return
         try:
-            save_checkpoint(self.path, self.identity, state, history, seconds)
+            data = format_checkpoint(self.identity, state, history, seconds)
+            if jax.process_index() == 0:
+                write_bytes(self.path, data)
         except (OSError, ValueError) as error:  # a full disk, a folder that is gone or read-only
             if not self._warned:
                 warnings.warn(f"expected to write a checkpoint, got {error}", stacklevel=3)
@@ -72,7 +81,10 @@ class Checkpoint:
 
     def load(self, like: State) -> tuple[State, dict, float] | None:
         """What was saved, or None if there is no such file; see ``load_checkpoint``."""
-        if self.path is None or not os.path.exists(self.path):
+        found = self.path is not None and os.path.exists(self.path)
+        if found != from_first(np.asarray(found)):
+            raise ValueError(f"expected a checkpoint that all processes see, got {self.path}")
+        if self.path is None or not found:
             return None
         return load_checkpoint(self.path, self.identity, like)
 
@@ -91,7 +103,7 @@ def format_checkpoint(
     rows = min(map(len, history.values()))  # Ctrl-C may have come amid the writing of one
     tree = {
         "fit": identity,
-        "state": flax.serialization.to_state_dict(_with_plain_key(state)),
+        "state": flax.serialization.to_state_dict(_on_host(state)),
         "history": {name: values[:rows] for name, values in history.items()},
         "seconds": seconds,
     }
@@ -136,22 +148,17 @@ def parse_checkpoint(
     return state, history, seconds
 
 
-def identity_of(
-    photo: np.ndarray, weight: jax.Array | None, config: FitConfig, key: jax.Array
-) -> dict[str, str]:
+def identity_of(photo: Photo | PhotoInBands, config: FitConfig, key: jax.Array) -> dict[str, str]:
     """What a checkpoint must have in common with a fit, by name; the time budget may differ."""
+    picture, mask = photo.digests()
     settings = dataclasses.replace(config, seconds=None, recipe=config.constants)
     return {
         "version": f"sad-jax {__version__}",
-        "picture": f"{photo.shape} {_digest(photo)}",
-        "mask": "none" if weight is None else _digest(weight),
+        "picture": picture,
+        "mask": mask,
         "settings": settings.to_json(),
         "seed": f"{jax.random.key_impl(key)} {np.asarray(jax.random.key_data(key)).tolist()}",
     }
-
-
-def _digest(array: np.ndarray | jax.Array) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _check_identity(found: Any, expected: dict[str, str]) -> None:
@@ -204,7 +211,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
 
 def _restore(tree: Any, like: State) -> State:
     """The state of a tree, checked against one of the same fit."""
-    plain = _with_plain_key(like)
+    plain = _with_plain_lists(_with_plain_key(like))
     slots, capacity = _count_slots(tree), like.sites.num_sites
     if not 1 <= slots <= capacity:
         raise ValueError(f"expected a checkpoint of 1 to {capacity} sites, got {slots}")
@@ -213,10 +220,13 @@ def _restore(tree: Any, like: State) -> State:
     ids, least = tree["lists"]["ids"], min(int(tree["step"]), int(tree["lists"]["passes"]))
     if ids.min() < -1 or ids.max() >= slots or least < 0:
         raise ValueError("expected a checkpoint of ids and counts in range, got others")
-    state = jax.tree.map(jnp.asarray, flax.serialization.from_state_dict(plain, tree))
-    canvas, k = like.lists.canvas, ids.shape[-1]
+    state = flax.serialization.from_state_dict(plain, tree)
+    canvas, k, mesh = like.lists.canvas, ids.shape[-1], like.lists.mesh
     canvas = canvas if min(canvas.k, slots) == k else Canvas.of(canvas, k=k)
-    state = state.replace(lists=state.lists.replace(num_sites=slots, canvas=canvas))
+    if mesh is not None:
+        ids = place_rows(ids, mesh, shape_of_lists(canvas, slots, mesh)[0], edge=True)
+    lists = state.lists.replace(ids=ids, num_sites=slots, canvas=canvas, mesh=mesh)
+    state = jax.tree.map(jnp.asarray, state.replace(lists=lists))
     if like.key is None:
         return state
     implementation = jax.random.key_impl(like.key)
@@ -247,7 +257,9 @@ def _shapes(
 ) -> set[tuple[int, ...]]:
     """The shapes that an array may have, given the one at the start and the number of slots."""
     if path == "/lists/ids":
-        return {(*start[:2], min(k, slots)) for k in range(lists.canvas.k, MOST_SITES + 1)}
+        grid = lists.grid
+        longest = range(lists.canvas.k, MOST_SITES + 1)
+        return {(grid.rows, grid.columns, min(k, slots)) for k in longest}
     rows = path != "/key" and start[:1] == (lists.num_sites,)
     return {(slots, *start[1:]) if rows else start}
 
@@ -282,6 +294,20 @@ def _check_history(history: Any, step: int) -> None:
 def _with_plain_key(state: State) -> State:
     """The state with its random key, if any, as an array of whole numbers."""
     return state if state.key is None else state.replace(key=jax.random.key_data(state.key))
+
+
+def _on_host(state: State) -> State:
+    """The state with its lists on the host, as many as the picture has."""
+    lists, state = state.lists, _with_plain_key(state)
+    ids = to_host(lists.ids)[: lists.grid.rows]
+    return state.replace(lists=lists.replace(ids=ids, mesh=None))
+
+
+def _with_plain_lists(state: State) -> State:
+    """The state with an array of no memory in place of lists over devices."""
+    shape = shape_of_lists(state.lists.canvas, state.lists.num_sites, None)
+    ids = np.broadcast_to(np.int32(0), shape)
+    return state.replace(lists=state.lists.replace(ids=ids, mesh=None))
 
 
 def _host(leaf):

@@ -41,6 +41,9 @@ class FitConfig:
         "cauchy" (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
         they do not run), or None to choose.
+      padded: whether the fit computes on a canvas whose sides are multiples of 64 pixels, and with
+        one of few numbers of sites, so that fits of many sizes share what is compiled. The result
+        is the same up to rounding.
       quality: of the file, as in ``encode``: a number of dB or "lossless"; None takes the usual
         one, about 0.3 dB below the sites in float32. Instead of it, one of the following.
       file_bytes: the file has at most so many bytes, measured; the best quality for them.
@@ -64,6 +67,7 @@ class FitConfig:
     cell: int = 1
     loss: str = "squared"
     implementation: str | None = None
+    padded: bool = False
     quality: float | str | None = None
     file_bytes: int | None = None
     file_bpp: float | None = None

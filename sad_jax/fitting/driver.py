@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 
 import numpy as np
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Array, Key, Shaped
 
@@ -20,12 +21,13 @@ from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.paper import PaperFit
+from sad_jax.fitting.photo import Photo, PhotoInBands
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
-from sad_jax.fitting.task import check_mask, make_task
+from sad_jax.fitting.task import make_task
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
-from sad_jax.storage.pictures import check_image
+from sad_jax.sharding import check_mesh, from_first
 from sad_jax.transferring import transferring
 
 FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
@@ -45,6 +47,7 @@ def fit(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_seconds: float = 30.0,
     resume: bool = False,
+    mesh: Mesh | None = None,
 ) -> FitResult:
     """Fits sites to a picture, and makes a compact file of them.
 
@@ -63,13 +66,16 @@ def fit(
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
       progress: called every few steps with a ``Progress``, whose state is of the picture scaled to
-        [0, 1]; True shows a bar.
+        [0, 1], in every process; True shows a bar, of process 0.
       checkpoint: a file for the state, written now and then, on Ctrl-C and at the end. It stays, so
         that a result which could not be stored is not lost; remove it when the result is stored.
       checkpoint_seconds: so long, at least, from one write to the next.
       resume: go on from ``checkpoint`` if it is there, to the very bytes of an unbroken fit; a fit
         that was done returns at once. It must be of the same image, mask, config, key and version
-        of sad-jax; only the time budget may be another.
+        of sad-jax; only the time budget may be another, and the mesh.
+      mesh: devices, of ``sad_jax.sharding.make_mesh``, over which the picture and its lists lie in
+        bands of rows. Every process runs the same fit and gets the same result. ``image`` and
+        ``mask`` may lie on the mesh's devices already, of which each process then holds its strip.
 
     Returns:
       A FitResult; ``result.data`` is the file.
@@ -90,12 +96,15 @@ def fit(
       (12, True)
     """
     report = reporter(progress, in_decibels)
-    photo = check_image(image)
-    weight = check_mask(mask, photo.shape[:2])
+    check_mesh(mesh)
+    if mesh is None:
+        photo: Photo | PhotoInBands = Photo.of(image, mask)
+    else:
+        photo = PhotoInBands.of(image, mask, config.canvas(np.shape(image)[:2]), mesh)
     if resume and checkpoint is None:
         raise ValueError("expected a checkpoint to resume, got none")
-    keeper = Checkpoint(checkpoint, identity_of(photo, weight, config, key), checkpoint_seconds)
-    task, recipe = make_task(photo, weight, config), config.constants
+    keeper = Checkpoint(checkpoint, identity_of(photo, config, key), checkpoint_seconds)
+    task, recipe = make_task(photo, config), config.constants
     method = FITS[type(recipe)](recipe)
     clock = Clock()
     history = new_history()
@@ -108,7 +117,7 @@ def fit(
         most = task.aim.fit_share * (config.seconds or np.inf)
         allowed = Allowance(task.steps, most, begin)
         try:
-            while (done := allowed.share(int(state.step), clock.seconds)) < 1:
+            while (done := _agreed(allowed.share(int(state.step), clock.seconds))) < 1:
                 state = method.advance(task, state, done)
                 step, seconds = int(state.step), clock.seconds
                 now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
@@ -121,3 +130,8 @@ def fit(
         file = Finished.of(task, *method.finish(task, state))
         clock.stop()
     return make_result(file, photo, task, clock, history, interrupted)
+
+
+def _agreed(share: float) -> float:
+    """The share of the run that is over, by the clock of process 0."""
+    return float(from_first(np.asarray(share)))

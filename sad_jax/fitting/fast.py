@@ -30,8 +30,7 @@ from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites
-from sad_jax.model.start import init_sites
+from sad_jax.model.sites import Sites, pad
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.edits import change_sites, keep_slots, refresh, thin
 from sad_jax.optimize.gauss_newton import SHARPEST, scale_by_plane
@@ -45,14 +44,15 @@ class Pace(NamedTuple):
     """How a fit goes on until the next search: numbers on the host, or traced.
 
     ``steps``: int32[], on the same lists; ``damping``; ``sharpest``: largest tau / S; ``enough``:
-    bool[], whether there are no more slots than the budget and the lists are a decoder's: then the
-    sites may be the best.
+    bool[], whether there are no more sites than the budget and the lists are a decoder's: then the
+    sites may be the best; ``count``: slots, without those of a padded frame.
     """
 
     steps: Any
     damping: Any
     sharpest: Any
     enough: Any
+    count: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FastFit:
         )
 
     def start(self, task: Task, key: jax.Array) -> State:
-        sites = init_sites(task.image, task.initial, key=key)
+        sites = task.frame.enter(task.start(key), task.initial)
         return State(
             sites=sites,
             lists=exact_lists(task, sites, self.canvas(task, 0)),
@@ -80,6 +80,10 @@ class FastFit:
             best=Best.none_yet(sites),
         )
 
+    def shapes(self, task: Task) -> tuple:
+        """What states have alike that can be stacked."""
+        return task.shapes(task.initial, task.budget)
+
     def advance(self, task: Task, state: State, progress: float) -> State:
         """Density control and new lists where it is time, then the steps up to the next search."""
         if int(state.step):
@@ -87,9 +91,13 @@ class FastFit:
             state = refresh(state, implementation=task.backend)
         return self.run(state, task.target, self.pace(task, state, progress))
 
+    def together(self, state: State, target: Target, pace: Pace) -> State:
+        """New lists and the steps on them, of one of many pictures."""
+        return self.run(refresh(state, implementation=target.backend), target, pace)
+
     def canvas(self, task: Task, progress: float) -> Canvas:
         """The picture's canvas, or one of shorter lists."""
-        canvas, early = task.canvas, progress < self.recipe.early_k_end
+        canvas, early = task.frame.canvas, progress < self.recipe.early_k_end
         return Canvas.of(canvas, k=min(self.recipe.early_k, canvas.k)) if early else canvas
 
     def control(self, task: Task, state: State, progress: float) -> State:
@@ -104,12 +112,13 @@ class FastFit:
                 moves=moves,
                 worth=self.recipe.worth,
             )
-        canvas = self.canvas(task, progress)
-        if canvas == task.canvas and state.num_sites <= task.budget < state.sites.num_sites:
-            state = keep_slots(state, task.budget)  # once, with the longer lists: two shapes in all
+        canvas, slots = self.canvas(task, progress), task.frame.slots(task.budget)
+        whole = canvas == task.frame.canvas
+        if whole and state.num_sites <= task.budget and slots < state.sites.num_sites:
+            state = keep_slots(state, slots)  # once, with the longer lists: two shapes in all
             state = state.replace(best=Best.none_yet(state.sites))
         if state.lists.canvas != canvas:
-            state = state.replace(lists=unknown_lists(canvas, state.sites))
+            state = state.replace(lists=unknown_lists(canvas, state.sites, task.mesh))
         return state
 
     def pace(self, task: Task, state: State, progress: float) -> Pace:
@@ -117,23 +126,24 @@ class FastFit:
         recipe = self.recipe
         every = recipe.lists_every if progress < recipe.late else recipe.lists_every_late
         damping = recipe.damping_start * (recipe.damping_end / recipe.damping_start) ** progress
-        whole = self.canvas(task, progress) == task.canvas
+        whole = self.canvas(task, progress) == task.frame.canvas
         softest = min(recipe.softest / np.sqrt(task.canvas.pixels / task.budget), SHARPEST)
         sharpest = softest * (SHARPEST / softest) ** min(progress / recipe.soft_end, 1)
+        enough = whole and state.num_sites <= task.budget
         return Pace(
             steps=np.int32(min(every, task.steps - int(state.step))),
             damping=np.float32(damping),
             sharpest=np.float32(sharpest),
-            enough=np.bool_(state.sites.num_sites <= task.budget and whole),
+            enough=np.bool_(enough),
+            count=np.int32(task.budget if enough else task.initial),
         )
 
     def run(self, state: State, target: Target, pace: Pace) -> State:
         """Steps on the same lists, in parts that have one curvature each."""
 
         def part(state: State, some: Any, exact: Any) -> State:
-            return run_gauss_newton(
-                state, target, some, pace.damping, pace.sharpest, exact, optimizer=self.optimizer
-            )
+            numbers, options = (some, pace.damping, pace.sharpest, exact), {"count": pace.count}
+            return run_gauss_newton(state, target, *numbers, **options, optimizer=self.optimizer)
 
         every = self.recipe.curvature_every
         traced = isinstance(pace.steps, jax.core.Tracer)  # in a batch, which is jitted
@@ -156,9 +166,11 @@ class FastFit:
         sites, errors = self._solve_colors(task, last)
         if best.loss < jnp.inf and not errors.loss <= best.loss:
             sites, errors = self._solve_colors(task, best.sites.compact())
-        return sites, errors.mse
+        return task.frame.leave(sites), errors.mse
 
     def _solve_colors(self, task: Task, sites: Sites) -> tuple[Sites, Errors]:
+        slots = task.frame.slots(sites.num_sites)
+        sites = pad(sites, slots) if slots > sites.num_sites else sites
         lists = exact_lists(task, sites)
         return solve_colors(sites, lists, task.target, iterations=self.recipe.color_iterations)
 
@@ -177,6 +189,6 @@ def exact_lists(task: Task, sites: Sites, canvas: Canvas | None = None) -> Candi
 
     ``canvas`` may be another one than the picture's.
     """
-    canvas = task.canvas if canvas is None else canvas
-    near = unknown_lists(canvas, sites)
+    canvas = task.frame.canvas if canvas is None else canvas
+    near = unknown_lists(canvas, sites, task.mesh)
     return find_candidates(sites, canvas, implementation=task.backend, near=near)

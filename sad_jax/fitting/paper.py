@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,15 +24,30 @@ import numpy as np
 from sad_jax.fitting.recipe import PaperRecipe
 from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import Candidates
-from sad_jax.lists.flooding import offer_at_home, seed_candidates
-from sad_jax.model.sites import Sites, pad
-from sad_jax.model.start import init_sites
+from sad_jax.lists.flooding import levels, offer_at_home, seed
+from sad_jax.model.sites import Sites
 from sad_jax.optimize.adam import paper_optimizer
 from sad_jax.optimize.density import HOLE, Statistics, statistics
 from sad_jax.optimize.edits import edit, refresh, thin
+from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_adam
+from sad_jax.sharding import whole
+
+
+class Pace(NamedTuple):
+    """How a fit goes on until the next split, pruning or exact search: on the host, or traced.
+
+    ``steps``: int32[]; ``total``: float[], of the whole run; ``exact``: bool[], whether the lists
+    are exact and the sites within the budget, so that they may be the best; ``count``: int32[],
+    slots, without those of a padded frame.
+    """
+
+    steps: Any
+    total: Any
+    exact: Any
+    count: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +62,14 @@ class PaperFit:
 
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
-        sites = init_sites(task.image, task.initial, key=start_key)
-        sites = pad(sites, self.schedule(task).capacity)
+        capacity, frame = self.schedule(task).capacity, task.frame
+        sites = frame.enter(task.start(start_key), capacity)
+        lists = seed(frame.canvas, task.mesh, sites, list_key, np.int32(capacity))
+        passes = levels(frame.canvas.grid) - levels(frame.own.grid)  # of jumps beyond the picture
         optimizer = paper_optimizer(self.recipe.rates)
         return State(
             sites=sites,
-            lists=seed_candidates(sites, task.canvas, key=list_key),
+            lists=lists.replace(passes=lists.passes + passes),
             optimizer=optimizer.init(sites),
             step=jnp.int32(0),
             rows=find_rows(optimizer, sites),
@@ -59,41 +77,66 @@ class PaperFit:
             best=Best.none_yet(sites),
         )
 
+    def shapes(self, task: Task) -> tuple:
+        """What states have alike that can be stacked."""
+        return task.shapes(self.schedule(task).capacity)
+
     def advance(self, task: Task, state: State, progress: float) -> State:
-        """The steps up to the next split, pruning or exact search, and that."""
+        """Splits, prunings and exact lists where it is time, then the steps up to the next ones."""
+        if int(state.step):
+            state = self.control(task, state, progress)
+        return self.run(state, task.target, self.pace(task, state, progress))
+
+    def together(self, state: State, target: Target, pace: Pace) -> State:
+        """The steps of one of many pictures."""
+        return self.run(state, target, pace)
+
+    def control(self, task: Task, state: State, progress: float) -> State:
+        """What falls on this step: splits and prunings, later exact lists."""
         step, schedule = int(state.step), self.schedule(task)
-        count = min(self.recipe.split_every - step % self.recipe.split_every, task.steps - step)
-        exact = step > schedule.end and step % self.recipe.exact_every == 0
-        state = self._run(task, state, count, exact and state.num_sites <= task.budget)
-        step += count
-        if step <= schedule.end and step < task.steps:
-            return self._control(task, schedule, state, step)
-        if step % self.recipe.exact_every == 0 or step == task.steps:
+        if step <= schedule.end:
+            return self._edit(task, schedule, state, step)
+        if step % self.recipe.exact_every == 0:
             return refresh(state, implementation=task.backend)
         return state
+
+    def pace(self, task: Task, state: State, progress: float) -> Pace:
+        """What to do until then."""
+        step, recipe = int(state.step), self.recipe
+        exact = step > self.schedule(task).end and step % recipe.exact_every == 0
+        return Pace(
+            steps=np.int32(min(recipe.split_every - step % recipe.split_every, task.steps - step)),
+            total=np.float32(task.steps),
+            exact=np.bool_(exact and state.num_sites <= task.budget),
+            count=np.int32(self.schedule(task).capacity),
+        )
+
+    def run(self, state: State, target: Target, pace: Pace) -> State:
+        """Adam steps on lists that are kept."""
+        return run_adam(
+            state,
+            target,
+            pace.steps,
+            pace.total,
+            rates=self.recipe.rates,
+            lists_every=self.recipe.lists_every,
+            exact=pace.exact,
+            count=pace.count,
+        )
 
     def finish(self, task: Task, state: State) -> tuple[Sites, jax.Array]:
         """The sites to store, and the mean squared error in the last step."""
         # only a run that was cut short has too many
         last = thin(state, task.target, task.image, task.budget)
         last = refresh(last, implementation=task.backend)
-        best = self._run(task, last, 1, True).best  # a step, to see the last sites, too
+        capacity = np.int32(self.schedule(task).capacity)
+        once = Pace(np.int32(1), np.float32(task.steps), np.bool_(True), capacity)
+        best = self.run(last, task.target, once).best  # a step, to see the last sites, too
         assert best is not None  # of a fit
-        return (best if best.loss < jnp.inf else last).sites.compact(), state.value
+        found = (best if best.loss < jnp.inf else last).sites.compact()
+        return task.frame.leave(found), state.value
 
-    def _run(self, task: Task, state: State, steps: int, exact: bool) -> State:
-        """Adam steps from a state whose lists are exact, its sites within the budget, or not."""
-        return run_adam(
-            state,
-            task.target,
-            jnp.int32(steps),
-            jnp.float32(task.steps),
-            rates=self.recipe.rates,
-            lists_every=self.recipe.lists_every,
-            exact=jnp.asarray(exact),
-        )
-
-    def _control(self, task: Task, schedule: Schedule, state: State, step: int) -> State:
+    def _edit(self, task: Task, schedule: Schedule, state: State, step: int) -> State:
         """Prunes and splits, and offers the children to the lists of their cells."""
         splits, prunes = schedule.changes(step, state.num_sites)
         if not splits and not prunes:
@@ -112,7 +155,8 @@ def fill_holes(stats: Statistics, sites: Sites, lists: Candidates) -> Statistics
     to go, such as a small light on a plain ground. Here such a pixel is taken to show the next site
     in the list at the site's own place, and costs the square of the difference in colour.
     """
-    ids, own = np.asarray(lists.at(sites.position)), np.arange(sites.num_sites)
+    ids = np.asarray(whole(lists.at(sites.position), lists.mesh))
+    own = np.arange(sites.num_sites)
     color = np.asarray(sites.color, np.float64)
     following = ids[own, np.argmax(ids != own[:, None], axis=1)]
     difference = np.sum((color - color[following]) ** 2, axis=1)

@@ -16,10 +16,11 @@ from sad_jax.coding.encode import Job
 from sad_jax.coding.rate import encode_to
 from sad_jax.draw.api import render
 from sad_jax.fitting.clock import Clock
+from sad_jax.fitting.photo import Photo, PhotoInBands
 from sad_jax.fitting.task import Task
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.metrics import mse_to_psnr, psnr, ssim
+from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
 from sad_jax.model.value_range import ValueRange
@@ -133,37 +134,39 @@ class Finished:
         """Encodes sites with colours in [0, 1] as the task wants them."""
         values = ValueRange(*(float(np.float32(value)) for value in task.value_range))
         sites = along_curve(sites, task.canvas)
-        job = Job(sites, task.canvas, task.target, values, known=True)
+        job = Job(sites, task.canvas, task.target, values, known=True, frame=task.frame)
         own = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
         return cls(own, encode_to(job, task.aim), mse)
 
 
 def make_result(
     done: Finished,
-    photo: np.ndarray,
+    photo: Photo | PhotoInBands,
     task: Task,
     clock: Clock,
     history: dict[str, list[float]],
     interrupted: bool = False,
 ) -> FitResult:
     """The figures of the picture decoded from a file."""
-    canvas, values = task.canvas, task.value_range
+    frame, values = task.frame, task.value_range
     decoded, _ = decode(done.data, max_pixels=None)
-    photo = values.to_unit(photo)
+    photo = photo.to_unit(values)
 
-    def drawn(sites: Sites) -> np.ndarray:
-        near = unknown_lists(canvas, sites)  # for the program that the fit has compiled
-        return values.to_unit(render(sites, find_candidates(sites, canvas, near=near)))
+    def likeness(sites: Sites) -> tuple[float, float]:
+        unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
+        near = unknown_lists(frame.canvas, unit, task.mesh)  # for the program that is compiled
+        lists = find_candidates(unit, frame.canvas, near=near)
+        return photo.likeness(frame.crop(render(unit, lists)))
 
-    picture = drawn(decoded)
+    psnr, ssim = likeness(decoded)
     return FitResult(
         sites=decoded,
-        canvas=canvas,
+        canvas=task.canvas,
         data=done.data,
-        psnr=psnr(picture, photo),
-        ssim=ssim(picture, photo),
+        psnr=psnr,
+        ssim=ssim,
         float_sites=done.sites,
-        float_psnr=psnr(drawn(done.sites), photo),
+        float_psnr=likeness(done.sites)[0],
         value_range=values,
         loop_psnr=float(mse_to_psnr(done.mse)),
         seconds=clock.seconds,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Shaped
+from jax.sharding import Mesh
 
-from sad_jax.backend import Backend, resolve
+from sad_jax.backend import Backend
 from sad_jax.coding.rate import Aim
 from sad_jax.fitting.config import FitConfig
+from sad_jax.fitting.photo import Photo, PhotoInBands, start_sites
 from sad_jax.model.canvas import Canvas
+from sad_jax.model.frame import Frame
 from sad_jax.model.room import check_fit_room
+from sad_jax.model.sites import Sites
 from sad_jax.model.value_range import ValueRange
-from sad_jax.optimize.least_squares import Target, make_target
+from sad_jax.optimize.least_squares import Target
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,72 +26,69 @@ class Task:
 
     Attributes:
       image: float32[H, W, C], the photo in [0, 1], with the mean colour where the weight is zero;
-        sites start from it, and children take its colours.
+        sites start from it, and children take its colours. Over a mesh it has more rows.
       target: the photo in [0, 1] and its weights, laid out in cells; it names the backend.
       value_range: of the photo's values that count, which are 0 and 1 here.
-      canvas: the picture's canvas.
+      frame: in which the fit computes; the target lies in it.
       budget: the most sites in the file.
       initial: sites at the start, at least the budget.
       steps: optimiser steps in all, at most.
       aim: what the file should be.
     """
 
-    image: np.ndarray
+    image: np.ndarray | jax.Array
     target: Target
     value_range: ValueRange
-    canvas: Canvas
+    frame: Frame
     budget: int
     initial: int
     steps: int
     aim: Aim
 
     @property
+    def canvas(self) -> Canvas:
+        """The picture's canvas."""
+        return self.frame.own
+
+    @property
     def backend(self) -> Backend:
         return self.target.backend
 
+    @property
+    def mesh(self) -> Mesh | None:
+        """The devices over which the picture lies in bands."""
+        return self.target.mesh
 
-def make_task(photo: np.ndarray, weight: jax.Array | None, config: FitConfig) -> Task:
+    def shapes(self, *counts: int) -> tuple:
+        """The shapes of a fit's arrays, with so many sites at one time and another."""
+        channels = self.image.shape[2]
+        return self.frame.canvas, channels, *(self.frame.slots(count) for count in counts)
+
+    def start(self, key: jax.Array) -> Sites:
+        """The picture's sites at the start."""
+        return start_sites(self.image, self.canvas, self.initial, key)
+
+
+def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
     """One picture with its budget; raises where the settings do not run, or memory is too small."""
-    canvas = config.canvas(photo.shape[:2])
+    height, width, channels = photo.shape
+    canvas = config.canvas((height, width))
     budget = config.budget(canvas.shape)
     usual = config.constants.initial_sites(canvas.pixels, budget)
     initial = max(config.initial_sites or usual, budget)
-    check_fit_room(canvas, photo.shape[2], initial)
-    value_range = ValueRange.of(photo if weight is None else photo[np.asarray(weight) > 0])
-    photo = value_range.to_unit(photo)
-    image = jnp.asarray(photo)
-    backend = resolve(config.implementation, image, k=canvas.k)
+    processes = 1 if photo.mesh is None else jax.process_count()
+    check_fit_room(canvas.band(processes), channels, initial)
+    if config.padded and photo.mesh is not None:
+        raise ValueError("expected padded=False for a picture over a mesh, got True")
+    frame, value_range = Frame.of(canvas, padded=config.padded), photo.value_range()
+    photo = photo.to_unit(value_range)
     return Task(
-        image=visible(photo, weight),
-        target=make_target(canvas.grid, image, weight, loss=config.loss, backend=backend),
+        image=photo.visible(),
+        target=photo.target(frame.canvas, config.loss, config.implementation),
         value_range=value_range,
-        canvas=canvas,
+        frame=frame,
         budget=budget,
         initial=initial,
         steps=config.most_steps,
         aim=config.aim(canvas.shape),
     )
-
-
-def check_mask(
-    mask: Shaped[ArrayLike, "H W"] | None, shape: tuple[int, int]
-) -> Float[Array, "H W"] | None:
-    """Weights float32[H, W], or None; raises a ValueError unless they are usable."""
-    if mask is None:
-        return None
-    weight = np.asarray(mask, np.float32)
-    if weight.shape != tuple(shape):
-        raise ValueError(
-            f"expected a mask of the image's (H, W) {tuple(shape)}, got {weight.shape}"
-        )
-    if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
-        raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
-    return jnp.asarray(weight)
-
-
-def visible(photo: np.ndarray, weight: jax.Array | None) -> np.ndarray:
-    """The photo, with the mean colour of what counts where the weight is zero."""
-    if weight is None:
-        return photo
-    counts = np.asarray(weight) > 0
-    return np.where(counts[..., None], photo, photo[counts].mean(0))

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.export import register_pytree_node_serialization
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
-from sad_jax.varying import alongside
+from sad_jax.sharding import over_bands, padded_rows, place_rows
+from sad_jax.varying import alongside, check_axes
 
 Transposed = tuple[jax.Array, jax.Array]
 
@@ -31,6 +35,8 @@ class Candidates(flax.struct.PyTreeNode):
         int32[N + 1], where each site's part begins. None unless ``passes.prepare`` added it.
       canvas: the picture's size, K and cell (static).
       num_sites: N, for how many sites the lists were made (static).
+      mesh: the devices on which the lists lie in bands of rows (static), or None. In bands Hc is
+        rounded up to a multiple of the devices, and ``transposed`` is that of every band.
     """
 
     ids: Int[Array, "Hc Wc K"]
@@ -38,6 +44,7 @@ class Candidates(flax.struct.PyTreeNode):
     canvas: Canvas = flax.struct.field(pytree_node=False)
     num_sites: int = flax.struct.field(pytree_node=False)
     transposed: Transposed | None = None
+    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
     def k(self) -> int:
@@ -54,14 +61,16 @@ class Candidates(flax.struct.PyTreeNode):
         return self.ids[row, column]
 
 
-def _to_bytes(static: tuple[Canvas, int]) -> bytes:
-    canvas, num_sites = static
+def _to_bytes(static: tuple[Canvas, int, Mesh | None]) -> bytes:
+    canvas, num_sites, mesh = static
+    if mesh is not None:
+        raise ValueError("expected lists on one device for jax.export, got lists over a mesh")
     return json.dumps([canvas.shape, canvas.k, canvas.cell, canvas.side, num_sites]).encode()
 
 
-def _from_bytes(data: bytes) -> tuple[Canvas, int]:
+def _from_bytes(data: bytes) -> tuple[Canvas, int, Mesh | None]:
     shape, k, cell, side, num_sites = json.loads(data)
-    return Canvas(shape, k=k, cell=cell, side=side), num_sites
+    return Canvas(shape, k=k, cell=cell, side=side), num_sites, None
 
 
 register_pytree_node_serialization(  # for ``jax.export``
@@ -72,26 +81,62 @@ register_pytree_node_serialization(  # for ``jax.export``
 )
 
 
-def new_lists(ids: jax.Array, canvas: Canvas, sites: Sites, passes: int = 0) -> Candidates:
-    """Candidates of these sites on this canvas."""
+def new_lists(
+    ids: jax.Array, canvas: Canvas, sites: Sites, mesh: Mesh | None = None, *, passes: int = 0
+) -> Candidates:
+    """Candidates of these sites on this canvas, in bands over a mesh if there is one."""
     counted = alongside(jax.device_put(np.int32(passes)), ids)
-    return Candidates(ids, counted, canvas, sites.num_sites)
+    return Candidates(ids, counted, canvas, sites.num_sites, mesh=mesh)
 
 
-def unknown_lists(canvas: Canvas, sites: Sites) -> Candidates:
+def unknown_lists(canvas: Canvas, sites: Sites, mesh: Mesh | None = None) -> Candidates:
     """Lists of which nothing is known, as ``near`` of a search.
 
     It then runs the same program as a later one that knows earlier lists: one compilation.
     """
+    ids = np.full(shape_of_lists(canvas, sites.num_sites, mesh), -1, np.int32)
+    placed = jax.device_put(ids) if mesh is None else place_rows(ids, mesh, len(ids))
+    return new_lists(placed, canvas, sites, mesh)
+
+
+def shape_of_lists(canvas: Canvas, num_sites: int, mesh: Mesh | None) -> tuple[int, int, int]:
+    """[Hc, Wc, K] of the ids."""
     grid = canvas.grid
-    ids = np.full((grid.rows, grid.columns, min(canvas.k, sites.num_sites)), -1, np.int32)
-    return new_lists(jax.device_put(ids), canvas, sites)
+    rows = grid.rows if mesh is None else padded_rows(grid, mesh) // grid.cell
+    return rows, grid.columns, min(canvas.k, num_sites)
+
+
+def in_bands(
+    function: Callable,
+    sites: Sites,
+    lists: Candidates,
+    *parts: Any,
+    shared: tuple = (),
+    summed: bool = False,
+) -> Any:
+    """``function(sites, lists, *parts, *shared)`` where the lists lie: as it is, or by bands.
+
+    See ``sharding.over_bands``; a band's lists are those of a canvas of their own.
+    """
+    mesh, canvas = lists.mesh, lists.canvas
+    if mesh is None:
+        return function(sites, lists, *parts, *shared)
+    whole = lists.replace(canvas=canvas.band(mesh.size), mesh=None)
+
+    def run(sites, own, *rest):
+        ids, transposed, passes = own[0], own[1], rest[-1]
+        band = whole.replace(ids=ids, transposed=transposed, passes=passes)
+        return function(sites, band, *rest[:-1])
+
+    own, told = (lists.ids, lists.transposed), (*shared, lists.passes)
+    return over_bands(mesh, canvas.grid, run, sites, own, *parts, shared=told, summed=summed)
 
 
 def check_lists(sites: Sites, lists: Candidates) -> None:
     """Raises a ValueError unless they are lists of one picture, made for as many sites."""
     if not isinstance(lists, Candidates):
         raise ValueError(f"expected lists (Candidates), got {describe(lists)}")
+    check_axes("lists", lists.ids)
     if lists.ids.ndim != 3:
         raise ValueError(
             f"expected the lists of one picture, got a batch of shape {lists.ids.shape[:-3]}; "

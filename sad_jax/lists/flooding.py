@@ -2,7 +2,11 @@
 
 The list of a cell should hold the K sites of smallest score at the cell's centre, equal scores by
 id. ``exact.find_candidates`` computes just that; here lists are *kept* from step to step: each pass
-offers every cell a few more sites, and the best K stay.
+offers every cell a few more sites, and the best K stay. What is random is drawn for each cell by
+its place, so that it does not depend on how cells lie in blocks, or in bands over devices.
+
+A pass looks at the lists of cells far away. Over a mesh every device is therefore shown the lists
+of all bands for the time of a pass, 4 K bytes a cell.
 """
 
 from __future__ import annotations
@@ -13,20 +17,30 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Key
 
 from sad_jax.backend import XLA, Backend, resolve
 from sad_jax.broadcasting import broadcasting
-from sad_jax.lists.candidates import Candidates, check_lists, new_lists, smallest
+from sad_jax.lists.candidates import (
+    Candidates,
+    check_lists,
+    in_bands,
+    new_lists,
+    shape_of_lists,
+    smallest,
+)
 from sad_jax.model import score as formula
 from sad_jax.model.arguments import check_key, whole
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.score import Rows
 from sad_jax.model.sites import Sites, check_sites, hilbert_index
+from sad_jax.sharding import check_mesh, from_all_bands, number_of_band
 from sad_jax.varying import alongside
 
 RANDOM_IDS = 4  # stochastic injection: ids drawn from all sites, a cell and pass
 HILBERT_REACH = 32  # and one id within so many places of the best site along the curve
+CURVE = 2**15  # pixels a side of the square that the curve fills, whatever the canvas
 SEED_ROUNDS = 4  # up to so many sites that stand in one cell are written into its list
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 SQUARE = tuple((dx, dy) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dx or dy)
@@ -40,6 +54,7 @@ def seed_candidates(
     key: Key[Array, ""],
     k: int | None = None,
     cell: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Candidates:
     """Starting lists for propagation: random sites, and each site in the cell it stands on.
 
@@ -49,6 +64,7 @@ def seed_candidates(
       key: a JAX random key.
       k: sites a list; replaces the canvas's own.
       cell: pixels a side of a cell; replaces the canvas's own.
+      mesh: devices over which the lists lie, as in ``find_candidates``.
 
     Returns:
       Candidates whose lists hold min(K, N) distinct sites.
@@ -61,17 +77,23 @@ def seed_candidates(
     """
     check_sites(sites)
     canvas = Canvas.of(canvas, k=k, cell=cell)
-    return _seed(canvas, jax.lax.stop_gradient(sites), check_key(key))
+    check_mesh(mesh)
+    count = jax.device_put(np.int32(sites.num_sites))
+    return seed(canvas, mesh, jax.lax.stop_gradient(sites), check_key(key), count)
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
-def _seed(canvas: Canvas, sites: Sites, key: jax.Array) -> Candidates:
-    grid, n = canvas.grid, sites.num_sites
-    k = min(canvas.k, n)
-    first = jax.random.randint(key, (grid.rows, grid.columns, 1), 0, n, jnp.int32)
-    spread = jnp.arange(k, dtype=jnp.int32) * (n // k)
-    lists = new_lists(alongside((first + spread) % n, sites), canvas, sites)
+def seed(
+    canvas: Canvas, mesh: Mesh | None, sites: Sites, key: jax.Array, count: jax.Array
+) -> Candidates:
+    """``seed_candidates`` of the first ``count`` sites, at least K."""
+    rows, columns, k = shape_of_lists(canvas, sites.num_sites, mesh)
+    cells = jnp.arange(rows * columns, dtype=jnp.int32)
+    (first,) = _draw(key, cells % columns, cells // columns, 1) % count
+    spread = jnp.arange(k, dtype=jnp.int32) * (count // k)
+    ids = (first.reshape(rows, columns, 1) + spread) % count
+    lists = new_lists(alongside(ids, sites), canvas, sites, mesh)
     return jax.lax.fori_loop(0, SEED_ROUNDS, lambda _, lists: offer_at_home(sites, lists), lists)
 
 
@@ -82,12 +104,16 @@ def offer_at_home(sites: Sites, lists: Candidates) -> Candidates:
     grid, everyone = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
     column, row = grid.cell_of(sites.position)
     missing = jnp.all(lists.ids[row, column] != everyone[:, None], axis=1)
-    row = jnp.where(missing, row, grid.rows)  # out of bounds: dropped
+    row = jnp.where(missing, row, len(lists.ids))  # out of bounds: dropped
     # the largest id of a cell: a plain store of several would keep any of them on a GPU
     nobody = jnp.full(lists.ids.shape[:2], -1, jnp.int32)
     standing = nobody.at[row, column].max(everyone, mode="drop")
     standing = jnp.where(standing >= 0, standing, lists.ids[..., 0])
-    return _merge_into(sites, lists, lambda _, column, row: standing[row, column][None])
+
+    def fresh(_, column, row, standing):
+        return standing[row, column][None]
+
+    return _merge_into(sites, lists, fresh, standing)
 
 
 def propagate(
@@ -127,30 +153,55 @@ def propagate(
     check_sites(sites)
     check_lists(sites, lists)
     backend = resolve(implementation, sites, k=lists.k)
-    return _propagate(backend, 0.0, jax.lax.stop_gradient(sites), lists, check_key(key))
+    frozen, key = jax.lax.stop_gradient(sites), check_key(key)
+    return update(backend, 0.0, frozen, lists, key, *_everything(sites, lists))
+
+
+def _everything(sites: Sites, lists: Candidates) -> tuple[jax.Array, jax.Array]:
+    """The number of all sites, and the last cell."""
+    last = np.asarray([lists.grid.columns - 1, lists.grid.rows - 1], np.int32)
+    return jax.device_put((np.int32(sites.num_sites), last))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 @broadcasting
-def _propagate(
-    backend: Backend, shift: float, sites: Sites, lists: Candidates, key: jax.Array
+def update(
+    backend: Backend,
+    shift: float,
+    sites: Sites,
+    lists: Candidates,
+    key: jax.Array,
+    count: jax.Array,
+    last: jax.Array,
 ) -> Candidates:
-    """One pass, with scores taken ``shift`` pixels beyond the cells' centres."""
+    """``propagate``, with scores taken ``shift`` pixels beyond the cells' centres.
+
+    Random sites are from the first ``count``, and neighbours up to the cell ``last``, int32[2]
+    (column, row).
+    """
     grid, n = lists.grid, sites.num_sites
-    jump = jnp.int32(1) << jnp.maximum(_levels(grid) - 1 - lists.passes, 0)
-    order = jnp.argsort(hilbert_index(sites.position, grid.size)).astype(jnp.int32)
+    jump = jnp.int32(1) << jnp.maximum(levels(grid) - 1 - lists.passes, 0)
+    order = jnp.argsort(hilbert_index(sites.position, CURVE)).astype(jnp.int32)
     place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
 
-    def fresh(block, column, row):
-        random_key, hilbert_key = jax.random.split(jax.random.fold_in(key, block))
-        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
-        random = jax.random.randint(random_key, (RANDOM_IDS, len(row)), 0, n, jnp.int32)
-        reach = jax.random.randint(hilbert_key, row.shape, -HILBERT_REACH, HILBERT_REACH + 1)
-        along = order[jnp.clip(place[lists.ids[row, column, 0]] + reach, 0, n - 1)]
-        return jnp.concatenate([*near, random, along[None]])
+    def fresh(ids, column, row, jump, order, place, key, count, last):
+        near = [_at(ids, last, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
+        *random, reach = _draw(key, column, row, RANDOM_IDS + 1)
+        reach = reach % (2 * HILBERT_REACH + 1) - HILBERT_REACH
+        best = _at(ids, last, column, row)[0]
+        along = order[jnp.clip(place[best] + reach, 0, n - 1)]
+        return jnp.concatenate([*near, jnp.stack(random) % count, along[None]])
 
-    merged = _merge_into(sites, lists, fresh, shift, backend)
+    given = jump, order, place, key, count, last
+    merged = _merge_into(sites, lists, fresh, *given, shift=shift, backend=backend)
     return merged.replace(passes=lists.passes + 1)
+
+
+def _draw(key: jax.Array, column: jax.Array, row: jax.Array, count: int) -> jax.Array:
+    """int32[count, cells], from 0 to 2^31 - 1: random numbers of each cell."""
+    cells = (row.astype(jnp.uint32) << 16) + column.astype(jnp.uint32)
+    bits = jax.vmap(lambda cell: jax.random.bits(jax.random.fold_in(key, cell), (count,)))(cells)
+    return (bits >> 1).astype(jnp.int32).T
 
 
 def flood_candidates(
@@ -188,40 +239,41 @@ def flood_candidates(
     seed_key, *step_keys = jax.random.split(check_key(key), 1 + passes)
     lists = seed_candidates(sites, canvas, key=seed_key, k=k, cell=cell)
     sites = jax.lax.stop_gradient(sites)
-    for level in reversed(range(_levels(lists.grid))):
+    for level in reversed(range(levels(lists.grid))):
         lists = _flood(sites, lists, jax.device_put(np.int32(2**level)))
-    done = np.int32(_levels(lists.grid))  # the long jumps
+    done, (count, last) = np.int32(levels(lists.grid)), _everything(sites, lists)
     lists = lists.replace(passes=alongside(jax.device_put(done), lists.ids))
     for step_key in step_keys:
-        lists = _propagate(XLA, OFFICIAL_SHIFT, sites, lists, step_key)
+        lists = update(XLA, OFFICIAL_SHIFT, sites, lists, step_key, count, last)
     return lists
 
 
 @jax.jit
 @broadcasting
 def _flood(sites: Sites, lists: Candidates, jump: jax.Array) -> Candidates:
-    def fresh(_, column, row):
-        near = [_lists_at(lists, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
+    def fresh(ids, column, row, jump, last):
+        near = [_at(ids, last, column + dx * jump, row + dy * jump) for dx, dy in SQUARE]
         return jnp.concatenate(near)
 
-    return _merge_into(sites, lists, fresh, OFFICIAL_SHIFT)
+    last = jnp.asarray([lists.grid.columns - 1, lists.grid.rows - 1], jnp.int32)
+    return _merge_into(sites, lists, fresh, jump, last, shift=OFFICIAL_SHIFT)
 
 
-def _levels(grid: Grid) -> int:
-    """m, with 2^m at least the longer side in cells."""
+def levels(grid: Grid) -> int:
+    """m, with 2^m at least the longer side in cells: so many passes jump by more than one."""
     return int(np.ceil(np.log2(max(grid.rows, grid.columns, 2))))
 
 
-def _lists_at(lists: Candidates, column: jax.Array, row: jax.Array) -> jax.Array:
-    """int32[K, lanes]: the lists of cells, beyond the border those of the nearest cell."""
-    column = jnp.clip(column, 0, lists.grid.columns - 1)
-    return lists.ids[jnp.clip(row, 0, lists.grid.rows - 1), column].T
+def _at(ids: jax.Array, last: jax.Array, column: jax.Array, row: jax.Array) -> jax.Array:
+    """int32[K, lanes]: the lists of cells, beyond the border (``last``) those of the nearest."""
+    return ids[jnp.clip(row, 0, last[1]), jnp.clip(column, 0, last[0])].T
 
 
 def _merge_into(
     sites: Sites,
     lists: Candidates,
-    fresh: Callable[[jax.Array, jax.Array, jax.Array], jax.Array],
+    fresh: Callable[..., jax.Array],
+    *given: jax.Array,
     shift: float = 0.0,
     backend: Backend = XLA,
 ) -> Candidates:
@@ -230,39 +282,60 @@ def _merge_into(
     Args:
       sites: N sites.
       lists: the lists.
-      fresh: (number of the block, columns, rows of its cells) -> int32[F, lanes].
+      fresh: (ids of all lists, columns, rows of some cells, *given) -> int32[F, lanes].
+      *given: what ``fresh`` needs besides.
       shift: pixels beyond the cell's centre where scores are taken.
       backend: what merges.
 
     Returns:
       The merged lists; ``transposed`` is dropped.
     """
+
+    def band(sites, own, *given):
+        return _merge_band(backend, shift, lists.mesh, fresh, sites, own, *given)
+
+    return lists.replace(ids=in_bands(band, sites, lists, shared=given), transposed=None)
+
+
+def _merge_band(
+    backend: Backend,
+    shift: float,
+    mesh: Mesh | None,
+    fresh: Callable[..., jax.Array],
+    sites: Sites,
+    lists: Candidates,
+    *given: jax.Array,
+) -> jax.Array:
+    """The merged ids of one band, or of a whole picture."""
     grid, rows = lists.grid, formula.site_rows(sites, lists.grid.size)
     last = jnp.asarray([[grid.width - 1], [grid.height - 1]]) if shift else jnp.inf
+    ids, first = lists.ids, jnp.int32(0)
+    if mesh is not None:
+        ids, first = from_all_bands(mesh, ids), number_of_band(mesh) * grid.rows
 
-    def offered(number, corner):
+    def offered(corner):
         column, row = corner // grid.cell
         place = jnp.minimum(corner.astype(rows.x.dtype) + (grid.center + shift), last)
-        return jnp.concatenate([_lists_at(lists, column, row), fresh(number, column, row)]), place
+        own = lists.ids[jnp.minimum(row, grid.rows - 1), column].T
+        return jnp.concatenate([own, fresh(ids, column, row + first, *given)]), place
 
-    def plain(numbers, corners):
-        def block(args):
-            ids, place = offered(*args)
+    def plain(corners):
+        def block(corner):
+            ids, place = offered(corner)
             return merge(rows, ids, place[0], place[1], lists.k)
 
-        return jax.lax.map(block, (numbers, corners))
+        return jax.lax.map(block, corners)
 
-    def kernel(kernels, launch, numbers, corners):
-        ids, places = jax.vmap(offered)(numbers, corners)
+    def kernel(kernels, launch, corners):
+        ids, places = jax.vmap(offered)(corners)
         return kernels.merge_lists(rows, ids, places, lists.k, launch)
 
-    def engine(engine, numbers, corners):
-        ids, places = jax.vmap(offered)(numbers, corners)
+    def engine(engine, corners):
+        ids, places = jax.vmap(offered)(corners)
         return engine.merge_lists(jnp.stack(rows), ids, places, lists.k)
 
-    operands = jnp.arange(grid.blocks), grid.corners()
-    blocks = backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
-    return lists.replace(ids=grid.join(blocks).reshape(lists.ids.shape), transposed=None)
+    blocks = backend.run(grid.corners(), xla=plain, pallas=kernel, cpu=engine)
+    return grid.join(blocks).reshape(lists.ids.shape)
 
 
 @broadcasting

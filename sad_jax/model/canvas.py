@@ -117,6 +117,12 @@ class Canvas:
         """How its cells are laid out."""
         return Grid(self.height, self.width, self.cell, side=self.side)
 
+    def band(self, count: int) -> Canvas:
+        """One of ``count`` bands of as many whole rows of cells, the last ones perhaps beyond the
+        picture; a window of it."""
+        grid = self.grid.band(count)
+        return dataclasses.replace(self, shape=(grid.height, grid.width), side=grid.side)
+
 
 class Grid(NamedTuple):
     """The cells of a canvas: pixels a side of the picture and of a cell, and cells in a block.
@@ -151,6 +157,12 @@ class Grid(NamedTuple):
     @property
     def blocks(self) -> int:
         return -(-self.rows * self.columns // self.block)
+
+    def band(self, count: int) -> Grid:
+        """That of ``Canvas.band``."""
+        if count == 1:
+            return self
+        return self._replace(height=-(-self.rows // count) * self.cell, side=self.size)
 
     def split(self, per_cell: jax.Array) -> jax.Array:
         """[rows * columns, ...] -> [blocks, ..., lanes]."""

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sad_jax import html
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.varying import check_axes
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
 LOG_ANISO_RANGE = (-4.0, 4.0)
@@ -126,9 +127,16 @@ def clamp(
 @partial(jax.jit, static_argnums=(1, 2))
 def _clamp(sites: Sites, shape: tuple[int, int], color_range) -> Sites:
     height, width = shape
-    corner = jnp.asarray([[width - 1, height - 1]], sites.position.dtype)
+    corner = jnp.asarray([width - 1, height - 1], sites.position.dtype)
+    return clamp_to(sites, corner, color_range)
+
+
+def clamp_to(
+    sites: Sites, corner: jax.Array, color_range: tuple[float, float] | None = (0.0, 1.0)
+) -> Sites:
+    """``clamp`` to a picture whose last pixel is ``corner``, float[2]."""
     return sites.replace(
-        position=jnp.clip(sites.position, 0, corner),
+        position=jnp.clip(sites.position, 0, corner[None]),
         log_tau=jnp.clip(sites.log_tau, *LOG_TAU_RANGE),
         radius=jnp.where(
             sites.radius == PARKED_RADIUS, PARKED_RADIUS, jnp.clip(sites.radius, *RADIUS_RANGE)
@@ -242,6 +250,7 @@ def check_sites(sites: Sites) -> None:
         shape = fields[name].shape
         if shape != wanted or 0 in shape:
             raise ValueError(f"expected sites.{name} of shape {wanted} (N >= 1), got {shape}")
+    check_axes("sites", sites)
     kinds = {str(jax.dtypes.canonicalize_dtype(field.dtype)) for field in fields.values()}
     if kinds not in ({"float32"}, {"float64"}):
         raise ValueError(

@@ -75,13 +75,31 @@ def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[A
     picture: jax.Array = jax.device_put(as_floats(image))
     edges, shift = sobel(jax.lax.stop_gradient(picture)), _shift(check_key(key))
     if any(isinstance(array, jax.core.Tracer) for array in (edges, shift)):
+        corner = (picture.shape[1] - 1, picture.shape[0] - 1)
         shape = jax.ShapeDtypeStruct((num_sites, 2), jnp.float32)
         points = jax.pure_callback(
             partial(_points, num_sites), shape, edges, shift, vmap_method="sequential"
         )
-    else:
-        points = jax.device_put(_points(num_sites, *jax.device_get((edges, shift))))
-    return _sites_at(points, picture, edges)
+        return _sites_at(points, picture, edges, corner)
+    return start_on(picture, edges, jax.device_get(edges), num_sites, key)
+
+
+def start_on(
+    picture: jax.Array, edges: jax.Array, known: np.ndarray, num_sites: int, key: jax.Array
+) -> Sites:
+    """``init_sites`` of a picture and its ``sobel`` magnitude.
+
+    Args:
+      picture: float[rows, W, C], perhaps over devices, with more rows than the picture has.
+      edges: float[rows, W].
+      known: float[H, W], those of the picture's own rows, on the host.
+      num_sites: N.
+      key: a JAX random key.
+    """
+    height, width = known.shape
+    points = jax.device_put(_points(num_sites, known, jax.device_get(_shift(key))))
+    corner = (width - 1, height - 1)
+    return _sites_at(points, picture, edges, corner)
 
 
 @jax.jit
@@ -89,11 +107,13 @@ def _shift(key: jax.Array) -> jax.Array:
     return jax.random.uniform(key, (2,), jnp.float32)
 
 
-@jax.jit
-def _sites_at(points: jax.Array, image: jax.Array, edges: jax.Array) -> Sites:
-    """Sites at points float32[N, 2] in [0, 1]."""
-    n, dtype, (height, width, _) = len(points), image.dtype, image.shape
-    position = points.astype(dtype) * jnp.asarray([[width - 1, height - 1]], dtype)
+@partial(jax.jit, static_argnums=3)
+def _sites_at(
+    points: jax.Array, image: jax.Array, edges: jax.Array, corner: tuple[int, int]
+) -> Sites:
+    """Sites at points float32[N, 2], of which (1, 1) is the pixel ``corner``, the last one."""
+    n, dtype = len(points), image.dtype
+    position = points.astype(dtype) * jnp.asarray([corner], dtype)
     column, row = jnp.round(position).astype(jnp.int32).T
     return Sites(
         position=position,

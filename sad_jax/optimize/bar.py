@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from sad_jax.optimize.state import Progress
@@ -26,7 +27,7 @@ def reporter(progress: Report | bool | None, words: Callable[[Progress], str]) -
         return progress
     if progress not in (True, False, None):
         raise ValueError(f"expected progress, a function, True or None, got {progress!r}")
-    return _bar(words) if progress else lambda now: None
+    return _bar(words) if progress and jax.process_index() == 0 else lambda now: None
 
 
 def _bar(words: Callable[[Progress], str]) -> Report:

@@ -33,7 +33,7 @@ def solve_colors(
     the weights of all pixels; each iteration is a render and its transpose. The change is clipped
     and then scaled to its own optimum, so the error never grows. Also returns the errors then.
     """
-    lists = prepare(target.backend, lists)
+    lists = prepare(target.backend, sites, lists)
     right = color_right_side(sites, lists, target)
     residual, diagonal = right[:-1], right[-1] + FLOOR
 

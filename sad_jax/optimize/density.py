@@ -16,6 +16,7 @@ from sad_jax.lists.candidates import Candidates
 from sad_jax.model.score import Pixel, dot
 from sad_jax.model.sites import LOG_ANISO_RANGE, RADIUS_RANGE, Sites
 from sad_jax.optimize.least_squares import Target, compare, effective_weight, errors
+from sad_jax.sharding import at_pixels
 
 ALONE = 0.9999  # a site of larger weight cannot be removed without leaving a hole ...
 HOLE = 1e6  # ... so its removal costs this much a pixel
@@ -101,7 +102,11 @@ def largest(score: np.ndarray, count: int) -> np.ndarray:
 
 
 def split(
-    sites: Sites, stats: Statistics, image: np.ndarray, parents: np.ndarray, slots: np.ndarray
+    sites: Sites,
+    stats: Statistics,
+    image: np.ndarray | jax.Array,
+    parents: np.ndarray,
+    slots: np.ndarray,
 ) -> tuple[Sites, np.ndarray]:
     """Replaces each parent by two children along the main axis of its error.
 
@@ -133,7 +138,7 @@ def split(
         place = np.clip(center + sign * axis * distance[:, None], 0, corner)
         column, row = np.round(place).astype(int).T
         edited["position"][ids] = place
-        edited["color"][ids] = image[row, column]
+        edited["color"][ids] = at_pixels(image, row, column)
         edited["log_tau"][ids] = np.asarray(sites.log_tau)[parents] - 0.25
         edited["radius"][ids] = np.maximum(
             np.asarray(sites.radius)[parents] * 0.85, RADIUS_RANGE[0]

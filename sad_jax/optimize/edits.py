@@ -13,18 +13,24 @@ import numpy as np
 from sad_jax.backend import Backend
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.model.sites import Sites, park
+from sad_jax.model.sites import park
 from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
 from sad_jax.optimize.least_squares import Target
 from sad_jax.optimize.rows import keep_rows, renew_rows
 from sad_jax.optimize.state import State, check_state
+from sad_jax.sharding import from_first, put_like
 
 THIN_SHARE = 0.25  # of the sites, that one round of ``thin`` takes out at most
 
 
 def edit(
-    state: State, stats: Statistics, wanted: np.ndarray, *, prunes: int = 0, splits: int = 0
+    state: State,
+    stats: Statistics,
+    wanted: np.ndarray | jax.Array,
+    *,
+    prunes: int = 0,
+    splits: int = 0,
 ) -> State:
     """Removes the cheapest sites, then splits the worst; the lists are left as they were.
 
@@ -37,7 +43,8 @@ def edit(
 
     Returns:
       The state; the optimiser's rows of the sites that were split, and of their children, are
-      those with which it starts. See ``rows.py``, also for removed sites.
+      those with which it starts. See ``rows.py``, also for removed sites. Of several processes
+      the first decides.
     """
     sites = jax.device_get(state.sites)
     alive = np.array(jax.device_get(state.alive))
@@ -47,14 +54,16 @@ def edit(
     parents = density.worst(stats, alive, min(splits, len(free)))
     sites = park(sites, gone)
     sites, changed = density.split(sites, stats, wanted, parents, free[: len(parents)])
+    sites, changed, gone = from_first((sites, changed, gone))
     optimizer = renew_rows(state.rows, state.optimizer, sites, new=changed, gone=gone)
-    return state.replace(sites=_put_where(sites, state.sites), optimizer=optimizer)
+    placed = put_like(sites, state.sites.position)
+    return state.replace(sites=placed, optimizer=optimizer)
 
 
 def change_sites(
     state: State,
     target: Target,
-    image: np.ndarray,
+    image: np.ndarray | jax.Array,
     *,
     prunes: int = 0,
     splits: int = 0,
@@ -72,7 +81,7 @@ def change_sites(
     return edit(state, stats, image, prunes=prunes + moves, splits=splits + moves)
 
 
-def thin(state: State, target: Target, image: np.ndarray, goal: int) -> State:
+def thin(state: State, target: Target, image: np.ndarray | jax.Array, goal: int) -> State:
     """Takes the cheapest sites out until ``goal`` are left, with exact lists after each round.
 
     A round takes at most a quarter: what a removal costs depends on the neighbours' staying.
@@ -121,14 +130,7 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
     check_state(state)
     canvas, sites, near = state.lists.canvas, state.sites, state.lists
     if (near.num_sites, near.k) != (sites.num_sites, min(canvas.k, sites.num_sites)):
-        near = unknown_lists(canvas, sites)  # they are of other sites
+        near = unknown_lists(canvas, sites, near.mesh)  # they are of other sites
     return state.replace(
         lists=find_candidates(sites, canvas, implementation=implementation, near=near)
     )
-
-
-def _put_where(sites: Sites, old: Sites) -> Sites:
-    """Sites of the host, on the device that holds ``old``."""
-    leaf = old.position
-    placed = isinstance(leaf, jax.Array) and leaf.committed
-    return jax.device_put(sites, leaf.sharding if placed else None)

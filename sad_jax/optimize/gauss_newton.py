@@ -53,7 +53,7 @@ import optax
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
-from sad_jax.draw import xla
+from sad_jax.draw.passes import draw as draw_lists
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain_matrix
@@ -96,9 +96,12 @@ class LastStep(NamedTuple):
         step, change = jax.tree.map(jnp.zeros_like, (self.step, self.change))
         return LastStep(step, change, jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS))
 
-    def worked(self, before: Errors, after: Errors) -> LastStep:
-        """Shorter steps for sites whose part of the loss has grown, longer ones for others."""
-        mean = after.loss / len(self.caution)
+    def worked(self, before: Errors, after: Errors, count: jax.Array | int) -> LastStep:
+        """Shorter steps for sites whose part of the loss has grown, longer ones for others.
+
+        ``count``: of all sites, for the mean.
+        """
+        mean = after.loss / count
         worse = after.of_sites > (1 + RISE) * before.of_sites + RISE_OF_MEAN * mean
         more = jnp.maximum(self.caution, jnp.minimum(self.caution * WORSE, CAUTIOUS))
         less = jnp.maximum(self.caution * BETTER, 1)
@@ -177,7 +180,7 @@ def gauss_newton(
     A step is long, so the lists should be found anew before each one. The loss must be convex in
     the picture. Where it bends sharply, as total variation does, let its second derivative be that
     of a quadratic above it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the
-    value and the slope of ``length``. It draws by plain XLA, on one device.
+    value and the slope of ``length``. It draws by plain XLA.
 
     Args:
       damping: relative; or an optax schedule (steps done -> number), from 0.1 to 0.01, say.
@@ -227,7 +230,7 @@ def gauss_newton(
             return jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
 
         def plain(tangent: jax.Array) -> jax.Array:
-            return xla.render(lists.grid, moved(tangent), lists.ids)
+            return draw_lists(XLA, moved(tangent), lists)
 
         drawn = plain if draw is None else lambda tangent: draw(moved(tangent), lists)
         picture, push = jax.linearize(drawn, origin)
@@ -237,7 +240,7 @@ def gauss_newton(
         height = jnp.maximum(height, TINY)
 
         shown = picture if draw is None else jnp.zeros((*lists.canvas.shape, sites.channels))
-        target = make_target(lists.grid, shown.astype(sites.color.dtype))
+        target = make_target(lists.grid, shown.astype(sites.color.dtype), mesh=lists.mesh)
         _, _, sums = gradient_and_curvature(sites, lists, target)
         curvature = curvature_in_tangents(sites, lists.grid.size, sums)
         if draw is not None:

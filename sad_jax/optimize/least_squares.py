@@ -22,6 +22,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
@@ -32,6 +33,7 @@ from sad_jax.model.canvas import Grid
 from sad_jax.model.score import Pixel, dot, pull_back
 from sad_jax.model.sites import Sites
 from sad_jax.model.tangent import site_gradient
+from sad_jax.sharding import along_rows, padded_rows
 
 HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
 SLOPES: dict[str, Callable[[jax.Array], jax.Array]] = {  # rho' of s = |e|^2
@@ -64,17 +66,25 @@ class Target(flax.struct.PyTreeNode):
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
     the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
+    ``corner``: float[2], the last pixel (x, y), within which sites stay;
+    ``mesh``: the devices over which the blocks lie, those of each band together, or None.
     """
 
     image: jax.Array
     weight: jax.Array
     scale: jax.Array
     values: jax.Array
+    corner: jax.Array
     loss: str = flax.struct.field(pytree_node=False)
     backend: Backend = flax.struct.field(pytree_node=False)
+    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
+
+    def picture(self, grid: Grid) -> jax.Array:
+        """The picture float[H, W, C] that was laid out."""
+        return _join(grid, self.mesh, self.image)
 
 
-@partial(jax.jit, static_argnames=("grid", "loss", "backend"))
+@partial(jax.jit, static_argnames=("grid", "loss", "backend", "mesh"))
 def make_target(
     grid: Grid,
     image: jax.Array,
@@ -82,18 +92,42 @@ def make_target(
     *,
     loss: str = "squared",
     backend: Backend = XLA,
+    mesh: Mesh | None = None,
 ) -> Target:
-    """Lays out float[H, W, C] and weights float[H, W] (all one if None)."""
-    height, width, channels = image.shape
+    """Lays out float[H, W, C] and weights float[H, W] (all one if None).
+
+    They may be smaller than the grid, in whose upper left corner they lie, and for a mesh have the
+    rows of ``sharding.padded_rows``.
+    """
+    height, width = min(image.shape[0], grid.height), min(image.shape[1], grid.width)
     weight = jnp.ones((height, width), image.dtype) if weight is None else weight
+    pictures = image, weight[..., None]
+    rows = grid.height if mesh is None else padded_rows(grid, mesh)
+
+    def lay_out(picture: jax.Array) -> jax.Array:
+        room = (0, rows - picture.shape[0]), (0, grid.width - picture.shape[1]), (0, 0)
+        padded = jnp.pad(picture, room)
+        if mesh is None:
+            return grid.split_image(padded)
+        return along_rows(mesh, grid.band(mesh.size).split_image, padded)
+
     return Target(
-        image=grid.split_image(image),
-        weight=grid.split_image(weight[..., None]),
+        image=lay_out(pictures[0]),
+        weight=lay_out(pictures[1]),
+        corner=jnp.asarray([width - 1, height - 1], image.dtype),
         scale=jnp.asarray(1 / (height * width), image.dtype),
-        values=jnp.sum(weight) * channels,
+        values=jnp.sum(weight[:height]) * image.shape[2],
         loss=loss,
         backend=backend,
+        mesh=mesh,
     )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _join(grid: Grid, mesh: Mesh | None, blocks: jax.Array) -> jax.Array:
+    if mesh is None:
+        return grid.join_image(blocks)
+    return along_rows(mesh, grid.band(mesh.size).join_image, blocks)[: grid.height]
 
 
 class Curvature(NamedTuple):

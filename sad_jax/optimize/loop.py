@@ -67,6 +67,7 @@ def make_state(
     capacity: int | None = None,
     params: Any = None,
     params_optimizer: optax.GradientTransformation | None = None,
+    mesh: Mesh | None = None,
 ) -> State:
     """The state before the first step, with exact lists.
 
@@ -79,6 +80,8 @@ def make_state(
       capacity: the most sites there will ever be; N by default. Arrays have this size throughout.
       params: unknowns beside the sites, a pytree of floating-point arrays; or None.
       params_optimizer: the optax transformation that moves them.
+      mesh: devices, of ``sad_jax.sharding.make_mesh``, over which pixels and lists lie in bands;
+        all that is done with the state goes by them. Every process makes the same state.
 
     Returns:
       A State.
@@ -112,7 +115,7 @@ def make_state(
     padded, params = pad(sites, capacity), jax.tree.map(_as_unknown, params)
     return State(
         sites=padded,
-        lists=find_candidates(padded, canvas),
+        lists=find_candidates(padded, canvas, mesh=mesh),
         optimizer=start(optimizer, unparked(padded)),
         step=jax.device_put(np.int32(0)),
         value=jax.device_put(np.asarray(np.nan, padded.color.dtype)),
@@ -277,6 +280,7 @@ def minimize(
     refresh_every: int = 5,
     draw: Draw = render,
     progress: Report | bool | None = None,
+    mesh: Mesh | None = None,
 ) -> State:
     """Minimises a loss of the picture over sites and params: the usual loop of these functions.
 
@@ -306,6 +310,7 @@ def minimize(
       draw: that of ``make_step``. If it shows something else than ``sad.render`` does, no site is
         split or moved, so that ``num_sites`` must be that of the start.
       progress: called with a ``Progress`` after every step; True shows a bar.
+      mesh: that of ``make_state``; every process runs the same minimisation.
 
     Returns:
       The last State, with exact lists; ``state.params`` are the params.
@@ -330,9 +335,8 @@ def minimize(
     report = reporter(progress, in_loss)
     goal = site_goal(sites, num_sites)
     optimizer = usual_optimizer(steps) if optimizer is None else optimizer
-    state = make_state(
-        sites, canvas, optimizer, capacity=goal, params=params, params_optimizer=params_optimizer
-    )
+    both = {"params": params, "params_optimizer": params_optimizer}
+    state = make_state(sites, canvas, optimizer, capacity=goal, mesh=mesh, **both)
     step = remembered_step(loss, draw, color_range, optimizer, params_optimizer)
     counts = site_counts(state, goal, steps, draw)
     best, least, begin = state, np.inf, time.monotonic()
@@ -460,13 +464,14 @@ def _make_wanted_picture(loss: Loss) -> Callable:
 
 def _statistics(
     state: State, loss: Loss, data: tuple, draw: Draw
-) -> tuple[density.Statistics, np.ndarray]:
+) -> tuple[density.Statistics, jax.Array]:
     """The statistics of all sites, and the picture that the loss wants."""
     wanted_of = _wanted_pictures.get((loss,), make=_make_wanted_picture)
     wanted = wanted_of(draw(state.sites, state.lists), *_arguments(state.params, data))
     backend = resolve(None, state.sites, k=state.lists.k)
-    target = make_target(state.lists.grid, wanted, backend=backend)
-    return density.statistics(state.sites, state.lists, target), np.asarray(wanted)
+    lists = state.lists
+    target = make_target(lists.grid, wanted, backend=backend, mesh=lists.mesh)
+    return density.statistics(state.sites, lists, target), wanted
 
 
 def _check_edit(name: str, state: State, count: int, draw: Draw) -> None:

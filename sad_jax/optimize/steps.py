@@ -14,8 +14,8 @@ from jax.typing import ArrayLike
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
-from sad_jax.lists.flooding import propagate
-from sad_jax.model.sites import Sites, clamp
+from sad_jax.lists.flooding import update
+from sad_jax.model.sites import Sites, clamp_to
 from sad_jax.model.tangent import GEOMETRY, TAU, as_updates, from_tangent, only_free, to_tangent
 from sad_jax.optimize.adam import Rates, paper_optimizer
 from sad_jax.optimize.gauss_newton import SHARPEST, curvature_in_tangents
@@ -40,6 +40,7 @@ def run_adam(
     rates: Rates,
     lists_every: int,
     exact: jax.Array | bool = False,
+    count: jax.Array | int | None = None,
 ) -> State:
     """``steps`` steps of the published recipe, of ``total`` in all.
 
@@ -51,16 +52,21 @@ def run_adam(
       rates: of the optimiser.
       lists_every: steps between two propagation passes.
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
+      count: of the first slots, from which random sites are offered to the lists; all of them,
+        unless there are more in a padded frame.
     """
+    last = jnp.round(target.corner).astype(jnp.int32) // state.lists.grid.cell
+    slots = jnp.int32(state.sites.num_sites if count is None else count)
     optimizer = paper_optimizer(rates)
 
     def step(i, state: State) -> State:
         assert state.key is not None  # propagation is random
-        canvas, key = state.lists.canvas, jax.random.fold_in(state.key, state.step)
+        key = jax.random.fold_in(state.key, state.step)
 
         def renewed() -> Candidates:
-            lists = propagate(state.sites, state.lists, key=key, implementation=target.backend)
-            return prepare(target.backend, lists)
+            sites = jax.lax.stop_gradient(state.sites)
+            lists = update(target.backend, 0.0, sites, state.lists, key, slots, last)
+            return prepare(target.backend, state.sites, lists)
 
         errors, gradients = gradient(state.sites, state.lists, target)
         best = state.best
@@ -76,7 +82,7 @@ def run_adam(
         )
         sites = optax.apply_updates(state.sites, updates)
         return state.replace(
-            sites=clamp(sites, canvas),
+            sites=clamp_to(sites, target.corner),
             lists=lists,
             optimizer=optimizer_state,
             step=state.step + 1,
@@ -84,7 +90,7 @@ def run_adam(
             best=best,
         )
 
-    prepared = state.replace(lists=prepare(target.backend, state.lists))
+    prepared = state.replace(lists=prepare(target.backend, state.sites, state.lists))
     done = jax.lax.fori_loop(0, steps, step, prepared)
     return done.replace(lists=done.lists.replace(transposed=None))
 
@@ -97,6 +103,7 @@ def run_gauss_newton(
     sharpest: float | jax.Array = SHARPEST,
     exact: bool | jax.Array = False,
     free: ArrayLike | None = None,
+    count: int | jax.Array | None = None,
     test_last: bool | jax.Array = False,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
@@ -116,6 +123,8 @@ def run_gauss_newton(
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
       free: float[6 + C, N], in the order of a tangent, 1 for what may move and 0 for what stays
         as it is to the last bit; None for all.
+      count: by which the loss is divided for that of a mean site; the number of slots, unless there
+        are more of them in a padded frame.
       test_last: bool[], whether the last step is tested in any case.
       optimizer: ``scale_by_plane`` with its options.
     """
@@ -135,6 +144,7 @@ def run_gauss_newton(
         known(sharpest, dtype),
         known(exact, np.bool_),
         known(free, dtype),
+        known(state.sites.num_sites if count is None else count, np.int32),
         known(test_last, np.bool_),
         optimizer=optimizer,
     )
@@ -151,13 +161,14 @@ def _gauss_newton(
     sharpest: jax.Array,
     exact: jax.Array,
     free: jax.Array,
+    count: jax.Array,
     test_last: jax.Array,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> dict[str, Any]:
     """What changes of the state: lists that were handed back would be copied."""
     start, size = state.sites, state.lists.grid.size
-    lists = prepare(target.backend, state.lists)
+    lists = prepare(target.backend, start, state.lists)
     largest = jnp.log(sharpest * size)
 
     def push(sites: Sites, tangent: jax.Array) -> jax.Array:
@@ -175,14 +186,14 @@ def _gauss_newton(
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
-        moved = only_free(clamp(moved, lists.canvas), sites, free)
+        moved = only_free(clamp_to(moved, target.corner), sites, free)
         tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1) | test_last
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
         too_sharp = jnp.any((sites.log_tau > largest) & (free[TAU] > 0))
         good = too_sharp | (ahead[0].loss <= errors.loss)  # to soften sites may raise the loss
-        worked = fresh.worked(errors, ahead[0])
+        worked = fresh.worked(errors, ahead[0], count)
         kept = moved, jax.tree.map(partial(jnp.where, tested), worked, fresh), *ahead
         back = sites, fresh.failed(), errors, sums
         return *jax.lax.cond(good, lambda: kept, lambda: back), errors.mse

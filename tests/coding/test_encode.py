@@ -117,7 +117,7 @@ def test_making_up_for_rounding_halves_the_loss_at_least(job):
 
 @pytest.mark.slow
 def test_what_is_rounded_stays_and_what_is_free_moves(job):
-    relaxation = Relaxation(job.target, job.canvas)
+    relaxation = Relaxation(job.target, job.frame)
     free = np.ones((9, 40), bool)
     free[2], free[0, ::2], free[6:, :7] = False, False, False
     moved = relaxation.move(job.sites, free)
@@ -135,7 +135,7 @@ def test_a_better_quality_is_a_larger_file_and_a_better_picture(job):
     assert [len(file) for file in files] == sorted(len(file) for file in files)
     scores = [psnr_of(job, file) for file in files]
     assert scores == sorted(scores)
-    lists = Relaxation(job.target, job.canvas).find_lists(job.sites)
+    lists = Relaxation(job.target, job.frame).find_lists(job.sites)
     steps = [base_steps(job.sites, lists, job.target, q) for q in (0.0, 12.04)]
     for name in ("tau", "aniso", "place", "radius", "color"):  # two bits: 32 sixteenths
         assert abs(getattr(steps[0], name) - getattr(steps[1], name) - 32) <= 1

@@ -12,6 +12,7 @@ from sad_jax.coding.boxes import influence
 from sad_jax.coding.encode import Job, along_curve, file_of
 from sad_jax.coding.rounding import Draft
 from sad_jax.draw import bands
+from sad_jax.model.frame import Frame
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import make_target
 from sad_jax.storage.compact.layout import box_unit
@@ -27,7 +28,7 @@ def job(make_sites) -> Job:
     sites = jax.tree.map(jnp.asarray, make_sites(1500, shape=SHAPE))
     sites = sites.replace(log_tau=6 + 0.1 * sites.log_tau, radius=1 + 0.1 * sites.radius)
     target = make_target(CANVAS.grid, jnp.zeros((*SHAPE, 3)))
-    return Job(sites, CANVAS, target, ValueRange(), known=False)
+    return Job(sites, CANVAS, target, ValueRange(), known=False, frame=Frame.of(CANVAS))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_boxes_hold_all_that_groups_show(path, monkeypatch):
     sites, canvas = sad.load(path)
     lists = sad.find_candidates(sites, canvas)
     order = sad.open(path)._payload.head.order
-    boxes, unit = influence(order, lists), box_unit(canvas.size)
+    boxes, unit = influence(order, lists.canvas, np.asarray(lists.ids)), box_unit(canvas.size)
     ids = np.repeat(np.repeat(np.asarray(lists.ids), 2, 0), 2, 1)[: SHAPE[0], : SHAPE[1]]
     for group in range(order.groups):
         shown = ((ids // 256 == group) & (ids % 16 != 0)).any(-1)

@@ -19,6 +19,7 @@ from sad_jax.fitting.checkpoint import (
     parse_checkpoint,
     save_checkpoint,
 )
+from sad_jax.fitting.photo import Photo
 
 PHOTO = np.random.default_rng(1).uniform(size=(4, 6, 3)).astype(np.float32)
 CONFIG = sad.FitConfig(num_sites=3)
@@ -35,7 +36,7 @@ def state(request):
 
 @pytest.fixture(scope="module")
 def identity() -> dict[str, str]:
-    return identity_of(PHOTO, None, CONFIG, KEY)
+    return identity_of(Photo(PHOTO), CONFIG, KEY)
 
 
 def assert_same(found, expected) -> None:
@@ -68,9 +69,9 @@ def test_fewer_slots_than_at_the_start_are_the_same_fit(state, identity):
 
 
 OTHERS = {
-    "picture": {"photo": 1 - PHOTO},
-    "picture ": {"photo": PHOTO.reshape(6, 4, 3)},
-    "mask": {"weight": np.ones((4, 6), np.float32)},
+    "picture": {"photo": Photo(1 - PHOTO)},
+    "picture ": {"photo": Photo(PHOTO.reshape(6, 4, 3))},
+    "mask": {"photo": Photo(PHOTO, np.ones((4, 6), np.float32))},
     "other num_sites, recipe": {"config": sad.FitConfig.paper(num_sites=4)},
     "other recipe": {"config": sad.FitConfig(num_sites=3, recipe=sad.FastRecipe(late=0.9))},
     "seed": {"key": jax.random.key(1)},
@@ -80,7 +81,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_another_fit_is_told_by_what_is_other(tmp_path, state, name):
-    this = {"photo": PHOTO, "weight": None, "config": CONFIG, "key": KEY}
+    this = {"photo": Photo(PHOTO), "config": CONFIG, "key": KEY}
     save_checkpoint(tmp_path / "c", identity_of(**this), state, HISTORY, 1.5)
     other = name.strip().removeprefix("other ")
     with pytest.raises(ValueError, match=f"(other|another) {other}: "):
@@ -89,10 +90,10 @@ def test_another_fit_is_told_by_what_is_other(tmp_path, state, name):
 
 def test_another_version_is_refused_and_another_time_budget_is_not(state, identity, monkeypatch):
     data = format_checkpoint(identity, state, HISTORY, 1.5)
-    budget = identity_of(PHOTO, None, sad.FitConfig(num_sites=3, seconds=9.0), KEY)
+    budget = identity_of(Photo(PHOTO), sad.FitConfig(num_sites=3, seconds=9.0), KEY)
     parse_checkpoint(data, budget, state)
     monkeypatch.setattr(checkpoint, "__version__", "9.0")
-    later = identity_of(PHOTO, None, CONFIG, KEY)
+    later = identity_of(Photo(PHOTO), CONFIG, KEY)
     expected = "expected a checkpoint of sad-jax 9.0, got one of 'sad-jax 0.1.0'"
     with pytest.raises(ValueError, match=expected):
         parse_checkpoint(data, later, state)

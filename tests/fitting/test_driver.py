@@ -12,6 +12,7 @@ import pytest
 import sad_jax as sad
 from sad_jax.fitting import checkpoint
 from sad_jax.fitting.paper import PaperFit
+from sad_jax.fitting.photo import Photo
 from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
 from sad_jax.storage.sad import decode
@@ -150,7 +151,7 @@ def test_the_best_state_seen_on_exact_lists_is_what_a_fit_returns(photo):
     losses = [float(state.best.loss) for state in states]
     assert np.isinf(losses[:8]).all()  # to step 160; sites have come and gone up to 150
     assert losses[8] >= losses[9]
-    last, task = states[-1], make_task(photo, None, config)
+    last, task = states[-1], make_task(Photo(photo), config)
     position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
     spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
     sites, _ = PaperFit(config.constants).finish(task, spoilt)

@@ -11,6 +11,7 @@ import pytest
 import sad_jax as sad
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.fast import FastFit
+from sad_jax.fitting.photo import Photo
 from sad_jax.fitting.task import make_task
 from sad_jax.metrics import psnr
 from sad_jax.storage.sad import decode
@@ -65,7 +66,7 @@ def test_the_best_state_seen_is_what_a_fit_returns(photo):
     seen = [np.inf, *(float(state.best.loss) for state in states if state.sites.num_sites == 50)]
     assert (np.diff(seen[1:]) <= 0).all()
     assert seen[-1] < np.inf
-    last, task = states[-1], make_task(photo, None, CONFIG)
+    last, task = states[-1], make_task(Photo(photo), CONFIG)
     position = [0, SHAPE[0] - 1] + np.asarray([1, -1]) * np.asarray(last.sites.position)
     spoilt = last.replace(sites=last.sites.replace(position=jnp.asarray(position, jnp.float32)))
     sites, mse = FastFit(CONFIG.constants).finish(task, spoilt)

@@ -70,7 +70,7 @@ def test_numbers_below_32_bits_are_refused_wherever_sites_come_in(make_sites, dt
         lambda: sad.make_state(sites, (6, 9), optax.sgd(0.1)),
         lambda: sad.minimize(jnp.mean, sites, (6, 9)),
         lambda: sad.encode(sites, (6, 9)),
-        lambda: sad.sharding.find_candidates(sites, (6, 9), mesh=sad.sharding.make_mesh()),
+        lambda: sad.find_candidates(sites, (6, 9), mesh=sad.sharding.make_mesh()),
     ):
         name = jnp.dtype(dtype).name
         with pytest.raises(ValueError, match=rf"expected sites in float32, .*, got {name}"):

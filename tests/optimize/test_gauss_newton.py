@@ -303,11 +303,11 @@ def test_a_site_whose_part_of_the_loss_grows_is_damped_more():
     before = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.0, 1.0, 1.0, 7.0, 0.0]))
     after = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.6, 1.8, 1.0, 5.6, 0.0]))
     last = gn.LastStep(jnp.zeros((5, 9)), None, jnp.asarray([1, 1, 5, 1, 1000.0])[:, None])
-    found = last.worked(before, after)  # the mean is 2
+    found = last.worked(before, after, 5)  # the mean is 2
     np.testing.assert_allclose(found.caution.T, [[1, 4, 4, 1, 800]])
     dear = last._replace(caution=jnp.asarray([50, 50, 500, 50, 2.0])[:, None])
     worse = after._replace(of_sites=after.of_sites + 100)
-    np.testing.assert_allclose(dear.worked(before, worse).caution.T, [[100, 100, 500, 100, 8]])
+    np.testing.assert_allclose(dear.worked(before, worse, 5).caution.T, [[100, 100, 500, 100, 8]])
 
 
 def test_the_best_sites_are_those_of_least_loss_that_count(smooth):
