@@ -35,7 +35,7 @@ class Tuned(NamedTuple):
 
 def hold_out(
     shape: tuple[int, ...], share: float, *, key: Key[Array, ""], block: tuple[int, ...] = ()
-) -> Bool[Array, "..."]:
+) -> Bool[Array, ...]:
     """Draws which part of the data to leave out, in whole blocks, each with the same probability.
 
     What is left out should be as hard to tell from the rest as what is asked for: pixels with all
@@ -78,10 +78,10 @@ def hold_out(
 
 
 def by_held_out(
-    predict: Callable[[Any, Float[Array, "..."]], ArrayLike],
+    predict: Callable[[Any, Float[Array, ...]], ArrayLike],
     choices: Sequence[Any],
-    data: Float[ArrayLike, "..."],
-    held_out: Sequence[Bool[ArrayLike, "..."]],
+    data: Float[ArrayLike, ...],
+    held_out: Sequence[Bool[ArrayLike, ...]],
 ) -> Tuned:
     """Cross-validation: the choice that best predicts data which it has not seen.
 
@@ -134,8 +134,8 @@ def by_held_out(
 def by_discrepancy(
     predict: Callable[[Any], ArrayLike],
     choices: Sequence[Any],
-    data: Float[ArrayLike, "..."],
-    noise: float | Float[ArrayLike, "..."],
+    data: Float[ArrayLike, ...],
+    noise: float | Float[ArrayLike, ...],
 ) -> Tuned:
     """The discrepancy principle: the strongest prior whose misfit is no more than the noise.
 

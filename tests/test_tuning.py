@@ -87,9 +87,7 @@ def test_the_discrepancy_is_that_of_the_noise(noisy):
             r"bool\[3\] and not all false, got float64\[3\]",
         ),
         (
-            lambda: tuning.by_held_out(
-                lambda *_: jnp.ones(2), [1], np.ones(3), [np.ones(3, bool)]
-            ),
+            lambda: tuning.by_held_out(lambda *_: jnp.ones(2), [1], np.ones(3), [np.ones(3, bool)]),
             r"the data's shape \(3,\), got \(2,\)",
         ),
         (

@@ -1,6 +1,6 @@
 """Sparse-view CT: 30 parallel-beam views, photon noise; against filtered back projection.
 
-    python -m experiments.inverse.ct [--json FILE] [--montage PNG] [--pictures NAME ...]
+    python -m experiments.inverse.ct [NAME ...] [--out FOLDER]
 
 The projector is scico's. Data are simulated on a grid of twice the resolution, and reconstructed
 and compared at half of it; the phantoms are Shepp and Logan's and random, soft and hard ellipses.
@@ -18,7 +18,14 @@ from scico.linop.xray import XRayTransform2D
 from skimage.data import shepp_logan_phantom
 from skimage.transform import resize
 
-from experiments.inverse.common import Problem, Settings, arguments, run
+from experiments.inverse.common import (
+    Problem,
+    Settings,
+    arguments,
+    linear_methods,
+    run,
+    settings_of,
+)
 
 SIDE = 128
 VIEWS = 30
@@ -81,4 +88,5 @@ if __name__ == "__main__":
     args = arguments(__doc__.splitlines()[0], SETTINGS, ["shepp_logan", "ellipses"])
     phantoms = {"shepp_logan": shepp_logan, "ellipses": ellipses}
     problems = {name: partial(make, phantoms[name]) for name in args.photos}
-    run(f"CT, {VIEWS} views", problems, {"FBP": fbp}, args)
+    methods = linear_methods(settings_of(args)) | {"FBP": fbp}
+    run("inverse_ct", f"CT, {VIEWS} views", problems, methods, args)

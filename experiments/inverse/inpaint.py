@@ -1,12 +1,13 @@
 """Inpainting: 80 % of the pixels missing, or blocks; against biharmonic inpainting.
 
-    python -m experiments.inverse.inpaint [PHOTO ...] [--json FILE] [--montage PNG]
+    python -m experiments.inverse.inpaint [PHOTO ...] [--out FOLDER]
 
 What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -17,12 +18,27 @@ from scico.linop import Diagonal
 from scipy.ndimage import distance_transform_edt
 from skimage.restoration import inpaint_biharmonic
 
-from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
+from experiments.inverse.common import (
+    Problem,
+    Settings,
+    arguments,
+    crop,
+    ensemble,
+    linear_methods,
+    primal_dual,
+    run,
+    run_tv,
+    settings_of,
+    squared,
+    title_of,
+)
+from sad_jax import priors
 
 SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
+SECOND = 1e-3  # weight of the prior of second order
 SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="gauss_newton")
 
 
@@ -60,6 +76,29 @@ def biharmonic(problem: Problem, *_):
     return picture.astype(np.float32), problem.start.size
 
 
+def mean_of_both(problem: Problem, settings: Settings, seed: int):
+    """Of TV and biharmonic inpainting."""
+    both = [run_tv(problem, settings, seed)[0], biharmonic(problem)[0]]
+    return jnp.mean(jnp.stack(both), 0), problem.start.size
+
+
+def second_order(problem: Problem, settings: Settings, seed: int):
+    """An ensemble with a prior of second order, in the colours of the mean of both."""
+    start = mean_of_both(problem, settings, seed)[0]
+    return ensemble(dataclasses.replace(problem, start=start), settings, seed, bent, SECOND)
+
+
+def bent(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Array:
+    return squared(picture, operator, data) + weight * priors.second_variation(picture)
+
+
+def second_order_of_pixels(problem: Problem, settings: Settings, _):
+    """The same loss over pixels."""
+    edges, scale = lambda c: priors.bends(c) / np.sqrt(8), np.sqrt(8)  # |bends|^2 <= 64
+    picture = primal_dual(problem, edges, scale * SECOND, settings.tv_steps)
+    return picture, problem.start.size
+
+
 def nearest(problem: Problem, *_):
     return problem.start, problem.start.size
 
@@ -71,4 +110,12 @@ if __name__ == "__main__":
         for photo in args.photos
         for name, kind in {"80 % missing": scattered, "blocks": blocks}.items()
     }
-    run("inpainting", problems, {"biharmonic": biharmonic, "nearest": nearest}, args)
+    settings = settings_of(args)
+    methods = linear_methods(settings) | {
+        f"SAD + second order, mean of {settings.members}": second_order,
+        "second order": second_order_of_pixels,
+        "TV and biharmonic, mean": mean_of_both,
+        "biharmonic": biharmonic,
+        "nearest": nearest,
+    }
+    run("inverse_inpaint", "inpainting", problems, methods, args)

@@ -281,7 +281,9 @@ def gauss_newton(
         kept = jax.tree.map(lambda new: jnp.where(worked, new, 0), updates)
         return kept, state.after(worked)
 
-    return optax.GradientTransformationExtraArgs(lambda sites: Damped(jnp.int32(0), jnp.float32(1)), update)
+    return optax.GradientTransformationExtraArgs(
+        lambda sites: Damped(jnp.int32(0), jnp.float32(1)), update
+    )
 
 
 def linearized(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
