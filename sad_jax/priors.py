@@ -48,7 +48,7 @@ def total_variation(
     Example:
       >>> import jax.numpy as jnp
       >>> from sad_jax import priors
-      >>> step = jnp.zeros((4, 10, 1)).at[:, 5:].set(0.5)  # in one of ten columns it jumps by a half
+      >>> step = jnp.zeros((4, 10, 1)).at[:, 5:].set(0.5)
       >>> round(float(priors.total_variation(step)), 3)
       0.051
     """
@@ -79,8 +79,8 @@ def second_variation(
       >>> import jax.numpy as jnp
       >>> from sad_jax import priors
       >>> ramp = jnp.linspace(0, 1, 12)[None, :, None] * jnp.ones((8, 1, 1))
-      >>> round(float(priors.second_variation(ramp)), 3), round(float(priors.total_variation(ramp)), 3)
-      (0.001, 0.083)
+      >>> [round(float(f(ramp)), 3) for f in (priors.second_variation, priors.total_variation)]
+      [0.001, 0.083]
     """
     return _mean_length(bends(_checked(image)), rounding)
 

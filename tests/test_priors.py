@@ -120,7 +120,7 @@ def test_wrong_arguments_are_told_in_a_line(make_sites, reference):
             prior(jnp.zeros((3, 4)))
     sites = make_sites(5)
     lists = reference.lists(sites, (12, 16))
-    with pytest.raises(ValueError, match="expected a field, one of position, .*, got 'colour'"):
+    with pytest.raises(ValueError, match=r"expected a field, one of position, .*, got 'colour'"):
         priors.site_variation(sites, lists, "colour")
     with pytest.raises(ValueError, match="expected lists made for the 4 sites given"):
         priors.site_variation(make_sites(4), lists)

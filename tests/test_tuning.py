@@ -1,4 +1,4 @@
-"""Rules for weights and numbers of sites: against a ridge whose best weight is known, and errors."""
+"""Rules for weights and numbers of sites: on a ridge whose best weight is known, and errors."""
 
 import jax
 import jax.numpy as jnp

@@ -33,10 +33,10 @@ convex, H may bend downwards: conjugate gradients stop at the first such directi
 
 The model is quadratic, the picture is not: where a few pixels decide, a step can make the loss
 larger. Such a step is taken back, and the damping of all sites is multiplied by ``FAILED`` for the
-steps to come, or, for a loss of the user's own, by ``WORSE``; where a step works, it falls, by
-``EASIER``, until it is what it was (Levenberg and Marquardt). In a fit (``steps.run_gauss_newton``) each site has a damping of its own: one
-whose own part of the loss has grown although the step works as a whole is damped more from then on,
-by ``WORSE``.
+steps to come, or, for a loss of the user's own, by ``WORSE``; where a step works, it falls until it
+is what it was, by ``EASIER`` (Levenberg and Marquardt). In a fit (``steps.run_gauss_newton``) each
+site has a damping of its own: one whose own part of the loss has grown although the step works as a
+whole is damped more from then on, by ``WORSE``; the others less, by ``BETTER``.
 
 All steps are capped, a field by a trust region, and no border may become so sharp that sums over
 its pixels lose their digits.
