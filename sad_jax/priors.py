@@ -117,8 +117,7 @@ def site_variation(
       ...     "rough": sad.priors.site_variation(sites, lists, "log_tau"),
       ... }
       >>> loss = lambda drawn: jnp.mean((drawn["image"] - 0.4) ** 2) + 1e-3 * drawn["rough"]
-      >>> sad.minimize(loss, sites, (8, 12), steps=2, draw=draw).num_sites
-      6
+      >>> step = sad.make_step(loss, sad.adam(), draw=draw)  # or minimize(..., draw=draw)
     """
     check_sites(sites)
     check_lists(sites, lists)

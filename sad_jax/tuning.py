@@ -102,11 +102,11 @@ def by_held_out(
         finite.
 
     Example:
-      >>> import jax, jax.numpy as jnp, sad_jax as sad
-      >>> x = jnp.linspace(0, 1, 40)
-      >>> y = x**2 + 0.05 * jax.random.normal(jax.random.key(0), (40,))
+      >>> import jax, numpy as np, sad_jax as sad
+      >>> x = np.linspace(0, 1, 40)
+      >>> y = x**2 + 0.05 * np.random.default_rng(0).normal(size=40)
       >>> out = [sad.tuning.hold_out((40,), 0.2, key=jax.random.key(i)) for i in range(4)]
-      >>> fit = lambda degree, w: jnp.polyval(jnp.polyfit(x, y, degree, w=w), x)
+      >>> fit = lambda degree, w: np.polyval(np.polyfit(x, y, degree, w=w), x)
       >>> sad.tuning.by_held_out(fit, [0, 2, 12], y, out).choice
       2
     """
@@ -120,9 +120,11 @@ def by_held_out(
             f"got {describe(rounds[fits.index(False)]) if rounds else 'none'}"
         )
 
+    kind = jax.dtypes.canonicalize_dtype(data.dtype)
+
     def error(choice) -> float:
         squares = [
-            np.mean(_errors(predict(choice, jnp.asarray(~out, data.dtype)), data)[out] ** 2)
+            np.mean(_errors(predict(choice, jnp.asarray(~out, kind)), data)[out] ** 2)
             for out in rounds
         ]
         return _finite(float(np.sqrt(np.mean(squares))), choice)
@@ -157,10 +159,10 @@ def by_discrepancy(
         or not even the first choice fits them to within their noise.
 
     Example:
-      >>> import jax, jax.numpy as jnp, sad_jax as sad
-      >>> x = jnp.linspace(0, 1, 400)
-      >>> y = x**2 + 0.05 * jax.random.normal(jax.random.key(0), (400,))
-      >>> fit = lambda degree: jnp.polyval(jnp.polyfit(x, y, degree), x)
+      >>> import numpy as np, sad_jax as sad
+      >>> x = np.linspace(0, 1, 400)
+      >>> y = x**2 + 0.05 * np.random.default_rng(0).normal(size=400)
+      >>> fit = lambda degree: np.polyval(np.polyfit(x, y, degree), x)
       >>> sad.tuning.by_discrepancy(fit, [12, 6, 2, 1, 0], y, 0.05).choice
       2
     """

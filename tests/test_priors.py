@@ -63,7 +63,7 @@ def test_lengths_of_pictures_are_those_of_loops(rounding):
     for shape in SHAPES:
         image = picture(shape)
         for found, slow in zip(OF_PICTURES, (slow_total, slow_second), strict=True):
-            value = found(jnp.asarray(image), rounding=rounding)
+            value = jax.jit(partial(found, rounding=rounding))(image)
             np.testing.assert_allclose(value, slow(image, rounding), rtol=1e-5)
 
 
@@ -97,9 +97,8 @@ def test_sites_are_compared_with_those_that_share_a_list(make_sites, reference, 
     lists = reference.lists(sites, shape, 4)
     values = np.asarray(getattr(sites, field), np.float64).reshape(n, -1)
     expected = slow_sites(values, np.asarray(lists.ids), np.asarray(sites.alive), 0.01)
-    found, slope = jax.value_and_grad(
-        lambda s: priors.site_variation(s, lists, field, rounding=0.01)
-    )(jax.tree.map(jnp.asarray, sites))
+    of = jax.value_and_grad(lambda s: priors.site_variation(s, lists, field, rounding=0.01))
+    found, slope = jax.jit(of)(sites)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(slope))
     if n == 12:
@@ -147,3 +146,20 @@ def test_a_hole_in_a_ramp_is_filled_by_the_second_prior(make_sites):
         state = sad.minimize(loss, start, (12, 20), jnp.asarray(weights), **options)
         errors.append(float(jnp.mean((sad.render(state.sites, state.lists) - ramp) ** 2)))
     assert errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.slow
+def test_alike_neighbours_are_reached_through_a_draw():
+    """A weight on the sites' colours makes them one; without splits, as the loss sees sites."""
+    goal = np.random.default_rng(0).uniform(size=(6, 9, 2)).astype(np.float32)
+    sites = sad.init_sites(goal, 5, key=jax.random.key(0))
+
+    def draw(sites, lists):
+        return {"image": sad.render(sites, lists), "rough": priors.site_variation(sites, lists)}
+
+    def loss(drawn, weight):
+        return jnp.mean((drawn["image"] - goal) ** 2) + weight * drawn["rough"]
+
+    options = {"steps": 60, "draw": draw}
+    found = [sad.minimize(loss, sites, (6, 9), w, **options).sites.color for w in (0.0, 10.0)]
+    assert np.ptp(found[1], 0).max() < 0.1 * np.ptp(found[0], 0).max()

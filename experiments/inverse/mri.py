@@ -40,10 +40,10 @@ def k_space(mask: jax.Array, picture: jax.Array) -> jax.Array:
 
 
 def lines(rng: np.random.Generator) -> np.ndarray:
-    """float32[SIDE, 1], one for a line that is measured: those of low frequency, others at random."""
+    """float32[SIDE, 1], one for a line that is measured: the low ones, others at random."""
     frequency = np.abs(np.fft.fftfreq(SIDE, 1 / SIDE))
     low = frequency < CENTRE / 2
-    chance = np.where(low, 0, 1 / (1 + frequency) ** 1.0)
+    chance = np.where(low, 0, 1 / (1 + frequency))
     others = rng.choice(SIDE, LINES - low.sum(), replace=False, p=chance / chance.sum())
     return (low | np.isin(np.arange(SIDE), others)).astype(np.float32)[:, None]
 
