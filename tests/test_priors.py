@@ -125,27 +125,14 @@ def test_wrong_arguments_are_told_in_a_line(make_sites, reference):
         priors.site_variation(make_sites(4), lists)
 
 
-@pytest.mark.slow
-def test_a_hole_in_a_ramp_is_filled_by_the_second_prior(make_sites):
-    """Where the first one makes a step of it."""
-    ramp = jnp.linspace(0, 1, 20)[None, :, None] * jnp.ones((12, 1, 1))
-    known = jnp.ones((12, 20, 1)).at[3:9, 6:14].set(0)
-
-    def loss(image, weights):
-        error = jnp.mean(known * (image - ramp) ** 2)
-        return (
-            error
-            + weights[0] * priors.total_variation(image)
-            + weights[1] * priors.second_variation(image)
-        )
-
-    start = sad.init_sites(known * ramp, 30, key=jax.random.key(0))
-    optimizer, errors = sad.gauss_newton(), []
-    for weights in ((3e-3, 0.0), (0.0, 3e-3)):
-        options = {"steps": 25, "optimizer": optimizer, "refresh_every": 1}
-        state = sad.minimize(loss, start, (12, 20), jnp.asarray(weights), **options)
-        errors.append(float(jnp.mean((sad.render(state.sites, state.lists) - ramp) ** 2)))
-    assert errors[1] < 0.5 * errors[0]
+def test_in_a_ramps_hole_the_first_prior_takes_a_step_and_the_second_does_not():
+    """Whatever rises from one side to the other has the same total variation, a step the same."""
+    ramp = jnp.linspace(0, 1, 21)[None, :, None] * jnp.ones((12, 1, 2))
+    step = jnp.where(jnp.arange(21)[:, None] < 10, ramp[:, 5:6], ramp[:, 15:16])
+    step = ramp.at[:, 6:15].set(step[:, 6:15])
+    first, second = (jax.jit(partial(f, rounding=1e-6)) for f in OF_PICTURES)
+    np.testing.assert_allclose(first(step), first(ramp), rtol=1e-4)
+    assert second(step) > 1e4 * second(ramp)
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ from experiments.inverse.common import (
 SIDE, CHANNELS, MATERIALS = 64, 31, 4
 REGIONS = 14
 NOISE = 0.1  # standard deviation
-SETTINGS = Settings(sites=150, tv=2e-2, tv_sites=300, tv_solver="gauss_newton")
+SETTINGS = Settings(sites=150, tv=3e-2, tv_sites=300, tv_solver="gauss_newton")
 
 
 def cube(rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +70,7 @@ def components_and_tv(problem: Problem, *_):
     mean = flat.mean(0)
     _, _, v = np.linalg.svd(flat - mean, full_matrices=False)
     maps = ((flat - mean) @ v[:MATERIALS].T).reshape(SIDE, SIDE, MATERIALS)
-    smooth = denoise_tv_chambolle(maps, weight=1.5 * NOISE, channel_axis=-1, max_num_iter=500)
+    smooth = denoise_tv_chambolle(maps, weight=NOISE, channel_axis=-1, max_num_iter=500)
     picture = smooth.reshape(-1, MATERIALS) @ v[:MATERIALS] + mean
     return picture.reshape(problem.truth.shape).astype(np.float32), problem.start.size
 

@@ -14,10 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
-from skimage.data import shepp_logan_phantom
-from skimage.transform import resize
 
-from experiments.inverse import ct
 from experiments.inverse.common import (
     Problem,
     Settings,
@@ -26,6 +23,7 @@ from experiments.inverse.common import (
     run,
     settings_of,
 )
+from experiments.inverse.phantoms import PHANTOMS
 
 SIDE = 128
 LINES, CENTRE = 32, 10  # lines that are measured, of them so many in the middle
@@ -48,19 +46,14 @@ def lines(rng: np.random.Generator) -> np.ndarray:
     return (low | np.isin(np.arange(SIDE), others)).astype(np.float32)[:, None]
 
 
-def shepp_logan(_: int) -> np.ndarray:
-    return resize(shepp_logan_phantom(), (SIDE, SIDE), anti_aliasing=True)
-
-
-def ellipses(seed: int) -> np.ndarray:
-    return ct.ellipses(seed).reshape(SIDE, 2, SIDE, 2).mean((1, 3))
-
-
 def make(phantom, seed: int) -> Problem:
     rng = np.random.default_rng(seed + 1000)
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
     a, b, c = rng.uniform(-1, 1, 3)
-    z = phantom(seed) * np.exp(1j * (a + 2 * b * x + 2 * c * y + 3 * a * x * y))
+    fine = phantom(2 * SIDE, seed)
+    z = fine.reshape(SIDE, 2, SIDE, 2).mean((1, 3)) * np.exp(
+        1j * (a + 2 * b * x + 2 * c * y + 3 * a * x * y)
+    )
     truth = jnp.asarray(np.stack([z.real, z.imag], -1) / 2 + 0.5, jnp.float32)
     mask = jnp.asarray(lines(rng))
     operator = Partial(k_space, mask)
@@ -78,8 +71,7 @@ def zero_filling(problem: Problem, *_):
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["shepp_logan", "ellipses"])
-    phantoms = {"shepp_logan": shepp_logan, "ellipses": ellipses}
-    problems = {name: partial(make, phantoms[name]) for name in args.photos}
+    args = arguments(__doc__.splitlines()[0], SETTINGS, list(PHANTOMS))
+    problems = {name: partial(make, PHANTOMS[name]) for name in args.photos}
     methods = linear_methods(settings_of(args)) | {"zero filling": zero_filling}
     run("inverse_mri", f"MRI, {LINES} of {SIDE} lines", problems, methods, args)

@@ -42,7 +42,7 @@ REACH = 6.0  # of the shifts, in fine pixels either way
 NOISE = 0.02  # standard deviation
 SHIFT_RATE = 0.03  # of Adam, in fine pixels
 FINER = 20  # parts of a coarse pixel in which phase correlation answers
-SETTINGS = Settings(sites=1000, tv=2e-3, tv_sites=1600, tv_solver="adam")
+SETTINGS = Settings(sites=1000, tv=5e-3, tv_sites=1600, tv_solver="adam")
 
 
 def shifted(picture: jax.Array, shift: jax.Array) -> jax.Array:
