@@ -8,6 +8,7 @@ so that its place is told by 31 channels at once.
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -22,12 +23,14 @@ from experiments.inverse.common import (
     arguments,
     linear_methods,
     run,
+    run_ensemble,
     settings_of,
 )
 
 SIDE, CHANNELS, MATERIALS = 64, 31, 4
 REGIONS = 14
 NOISE = 0.1  # standard deviation
+MAPS_TV = 1.0  # weight of TV of the components' maps, over the noise
 SETTINGS = Settings(sites=150, tv=3e-2, tv_sites=300, tv_solver="gauss_newton")
 
 
@@ -55,30 +58,63 @@ def make(which: int, seed: int) -> Problem:
     return Problem(truth, Partial(same), data, jnp.clip(data, 0, 1), np.clip(data, 0, 1))
 
 
-def components(problem: Problem, *_):
-    """The first principal components, as many as there are materials."""
+def principal(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean spectrum [CHANNELS], first components [MATERIALS, CHANNELS], and their maps."""
     flat = np.asarray(problem.data, np.float64).reshape(-1, CHANNELS)
     mean = flat.mean(0)
-    u, s, v = np.linalg.svd(flat - mean, full_matrices=False)
-    kept = (u[:, :MATERIALS] * s[:MATERIALS]) @ v[:MATERIALS] + mean
-    return kept.reshape(problem.truth.shape).astype(np.float32), problem.start.size
+    first = np.linalg.svd(flat - mean, full_matrices=False)[2][:MATERIALS]
+    return mean, first, ((flat - mean) @ first.T).reshape(SIDE, SIDE, MATERIALS)
+
+
+def from_maps(problem: Problem, maps_of=lambda maps: maps):
+    """The cube of the components' maps, as many as there are materials, once ``maps_of`` is done.
+
+    Noise of the components is that of the channels, and all other noise is gone.
+    """
+    mean, first, maps = principal(problem)
+    cube = np.asarray(maps_of(maps), np.float64) @ first + mean
+    return cube.astype(np.float32), problem.start.size
+
+
+def components(problem: Problem, *_):
+    return from_maps(problem)
 
 
 def components_and_tv(problem: Problem, *_):
-    """TV of the components' maps, each scaled to the noise."""
-    flat = np.asarray(problem.data, np.float64).reshape(-1, CHANNELS)
-    mean = flat.mean(0)
-    _, _, v = np.linalg.svd(flat - mean, full_matrices=False)
-    maps = ((flat - mean) @ v[:MATERIALS].T).reshape(SIDE, SIDE, MATERIALS)
-    smooth = denoise_tv_chambolle(maps, weight=NOISE, channel_axis=-1, max_num_iter=500)
-    picture = smooth.reshape(-1, MATERIALS) @ v[:MATERIALS] + mean
-    return picture.reshape(problem.truth.shape).astype(np.float32), problem.start.size
+    return from_maps(
+        problem,
+        lambda maps: denoise_tv_chambolle(
+            maps, weight=MAPS_TV * NOISE, channel_axis=-1, max_num_iter=500
+        ),
+    )
+
+
+def sad_of_components(problem: Problem, settings: Settings, seed: int):
+    """The same loss over sites of so many channels, as the mean of several starts."""
+    deviations = []
+
+    def maps_of(maps: np.ndarray) -> np.ndarray:
+        low, length = maps.min(), np.ptp(maps)
+        data = jnp.asarray((maps - low) / length, jnp.float32)
+        reduced = Problem(data, Partial(same), data, data, data)
+        weight = 2 * MAPS_TV * NOISE / (MATERIALS * length)  # ours is a mean of squares
+        few = dataclasses.replace(settings, tv=weight)
+        found, numbers, std = run_ensemble(reduced, few, seed)
+        deviations.extend((numbers, length * np.asarray(std)))
+        return length * np.asarray(found) + low
+
+    cube, _ = from_maps(problem, maps_of)
+    numbers, std = deviations
+    first = principal(problem)[1]
+    return cube, numbers, np.sqrt(std**2 @ first**2).astype(np.float32)
 
 
 if __name__ == "__main__":
     args = arguments(__doc__.splitlines()[0], SETTINGS, ["1"])
     problems = {f"cube {which}": partial(make, int(which)) for which in args.photos}
-    methods = linear_methods(settings_of(args)) | {
+    settings = settings_of(args)
+    methods = linear_methods(settings) | {
+        f"SAD + TV of components, mean of {settings.members}": sad_of_components,
         "components": components,
         "components + TV": components_and_tv,
     }
