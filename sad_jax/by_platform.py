@@ -28,7 +28,7 @@ def by_platform(ways: dict[str, Callable], default: Callable, *operands) -> Any:
     """``ways[platform](*operands)`` where there is one, ``default(*operands)`` elsewhere.
 
     All return arrays of the same shapes, and may close over other arrays. What is differentiated
-    is the default, but for kernels: callers have a derivative of their own.
+    is the default.
     """
     leaves, form = jax.tree.flatten(alongside(operands, operands))
     constants: list = []
@@ -67,12 +67,7 @@ def _batched(operands, axes, **functions):
     return found, [0] * len(found)
 
 
-def _derivative(primals, tangents, *, default, **ways):
-    if "cuda" in ways:
-        raise TypeError(
-            'expected implementation="xla" or "xla_vjp" for derivatives of derivatives, '
-            "got a Pallas kernel, which has none"
-        )
+def _derivative(primals, tangents, *, default, **_):
     return jax.jvp(default, tuple(primals), tuple(map(ad.instantiate_zeros, tangents)))
 
 

@@ -59,7 +59,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     """
     a, b = as_pair(a, b)
     mse = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return float(mse_to_psnr(jax.device_put(mse)))
+    return float(jax.device_get(mse_to_psnr(jax.device_put(mse))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -80,7 +80,7 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     a, b = as_pair(a, b)
     if min(a.shape[:2]) < SSIM_WINDOW:
         return math.nan
-    return float(_dm_pix_ssim(*jax.device_put((a, b))))
+    return float(jax.device_get(_dm_pix_ssim(*jax.device_put((a, b)))))
 
 
 @jax.jit

@@ -17,8 +17,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 # Tests compile much and run little of it: with these, compiling takes a quarter of the time. XLA
-# aborts at a flag that it does not know, so they are looked for in its library.
-if "XLA_FLAGS" not in os.environ:
+# aborts at a flag that it does not know, so they are looked for in its library; a plugin for GPUs
+# has one of its own, which does not know them all.
+if "XLA_FLAGS" not in os.environ and importlib.util.find_spec("jax_plugins") is None:
     QUICKER = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
     for path in Path(importlib.util.find_spec("jaxlib").origin).parent.glob("libjax_common.*"):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
@@ -220,9 +221,11 @@ ENGINES = {"pallas": Backend("pallas", INTERPRETED), "cpu": Backend("cpu")}
 
 @pytest.fixture
 def cpu_engine() -> Backend:
-    """The CPU engine; skips where it is not built."""
+    """The CPU engine; skips where it is not built, or arrays lie on a GPU."""
     if reason := kernels_cpu.why_not_built():
         pytest.skip(reason)
+    if jax.default_backend() != "cpu":
+        pytest.skip(f"arrays lie on {jax.devices()[0]}")
     return ENGINES["cpu"]
 
 

@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from sad_jax.broadcasting import broadcasting
-from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates, unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
-from sad_jax.model.sites import Sites, clamp
-from sad_jax.model.tangent import GEOMETRY, as_updates, from_tangent, to_tangent
+from sad_jax.model.sites import Sites
 from sad_jax.optimize.colors import solve_colors
-from sad_jax.optimize.gauss_newton import (
-    SHARPEST,
-    LastStep,
-    curvature_in_tangents,
-    scale_by_plane,
-)
-from sad_jax.optimize.least_squares import (
-    Curvature,
-    Target,
-    change_of_picture,
-    gradient_and_curvature,
-    gradient_sums,
-)
+from sad_jax.optimize.gauss_newton import scale_by_plane
+from sad_jax.optimize.least_squares import Target
+from sad_jax.optimize.rows import find_rows
+from sad_jax.optimize.state import Best, State
+from sad_jax.optimize.steps import run_gauss_newton
 
+OPTIMIZER = scale_by_plane()
 DAMPING = 0.1
 COLOR_ITERATIONS = 20
 
@@ -81,98 +68,31 @@ class Relaxation:
           sites: N sites with colours in [0, 1].
           free: bool[6 + C, N], which parameters may move, in the order of a tangent.
         """
-        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.steps)
+        state = self._start(sites)
         for _ in range(self.effort.rounds):
-            sites, last = _relax(sites, lists, self.target, mask, last, steps)
-            lists = self.find_lists(sites)
-        return sites
+            state = self._run(state, free, self.effort.steps)
+            state = state.replace(lists=self.find_lists(state.sites))
+        return state.sites
 
     def move_colors(self, sites: Sites, free: np.ndarray) -> Sites:
         """The sites after ``effort.color_steps`` steps of colours alone, which change no lists."""
-        mask, last = jnp.asarray(free, sites.color.dtype), _OPTIMIZER.init(sites)
-        lists, steps = self.lists or self.find_lists(sites), jnp.int32(self.effort.color_steps)
-        return _relax(sites, lists, self.target, mask, last, steps)[0]
+        return self._run(self._start(sites), free, self.effort.color_steps).sites
 
     def solve_colors(self, sites: Sites) -> Sites:
         """The colours of least error for the sites as they are, on their exact lists."""
         lists = self.find_lists(sites)
         return solve_colors(sites, lists, self.target, iterations=COLOR_ITERATIONS)[0]
 
-
-_OPTIMIZER = scale_by_plane()
-
-
-@jax.jit
-@broadcasting
-def _relax(
-    sites: Sites,
-    lists: Candidates,
-    target: Target,
-    free: jax.Array,
-    last: LastStep,
-    steps: jax.Array,
-) -> tuple[Sites, LastStep]:
-    """``steps`` steps on fixed lists, with the curvature of the first one."""
-    size, lists = lists.grid.size, prepare(target.backend, lists)
-    largest = jnp.log(SHARPEST * size)
-
-    def push(sites: Sites, tangent: jax.Array) -> jax.Array:
-        return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
-
-    def step(_, carry):
-        sites, last, errors, sums = carry
-        tangent, fresh = _OPTIMIZER.update(
-            to_tangent(sites, size, sums) * free,
-            last,
-            curvature=curvature,
-            push=partial(push, sites),
-            damping=DAMPING,
-            backend=target.backend,
+    def _start(self, sites: Sites) -> State:
+        """The state of a fit, so that its steps are those that a fit has compiled."""
+        return State(
+            sites=sites,
+            lists=self.lists or self.find_lists(sites),
+            optimizer=OPTIMIZER.init(sites),
+            step=jnp.int32(0),
+            rows=find_rows(OPTIMIZER, sites),
+            best=Best.none_yet(sites),
         )
-        moved = optax.apply_updates(sites, as_updates(sites, tangent * free))
-        sharpest = jnp.maximum(largest, sites.log_tau)
-        moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, sharpest))
-        moved = _only_free(free, clamp(moved, lists.canvas), sites)
-        ahead = gradient_sums(moved, lists, target)
-        good = ahead[0].loss <= errors.loss
-        kept, back = (
-            (moved, fresh.worked(errors, ahead[0]), *ahead),
-            (sites, fresh.failed(), errors, sums),
-        )
-        return jax.tree.map(partial(jnp.where, good), kept, back)
 
-    errors, sums, curvature = gradient_and_curvature(sites, lists, target)
-    curvature = _free_part(curvature_in_tangents(sites, size, curvature, target.backend), free)
-    along = last.step * free.T
-    last = last._replace(step=along, change=push(sites, along.T))
-    carry = sites, last, errors, sums
-    sites, last, _, _ = jax.lax.fori_loop(0, steps, step, carry)
-    return sites, last._replace(change=None)
-
-
-def _free_part(curvature: Curvature, free: jax.Array) -> Curvature:
-    """The blocks in which what is not free is coupled to nothing."""
-    own, color = free[:GEOMETRY], free[GEOMETRY:]
-    coupled = own[:, None] * own
-    eye = jnp.eye(GEOMETRY, dtype=free.dtype)[..., None]
-    return curvature._replace(
-        geometry=curvature.geometry * jnp.maximum(coupled, eye),
-        mixed=curvature.mixed * own[:, None] * color,
-    )
-
-
-def _only_free(free: jax.Array, moved: Sites, before: Sites) -> Sites:
-    """The sites before, with the parameters that are free as they have moved."""
-
-    def choose(rows, new, old):
-        return jnp.where(rows > 0, new, old)
-
-    return Sites(
-        position=choose(free[:2].T, moved.position, before.position),
-        log_tau=choose(free[2], moved.log_tau, before.log_tau),
-        radius=choose(free[3], moved.radius, before.radius),
-        direction=choose(free[4][:, None], moved.direction, before.direction),
-        log_aniso=choose(free[5], moved.log_aniso, before.log_aniso),
-        color=choose(free[GEOMETRY:].T, moved.color, before.color),
-    )
+    def _run(self, state: State, free: np.ndarray, steps: int) -> State:
+        return run_gauss_newton(state, self.target, steps, DAMPING, free=free, optimizer=OPTIMIZER)

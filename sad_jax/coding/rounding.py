@@ -14,7 +14,7 @@ import numpy as np
 
 from sad_jax.coding.relax import Relaxation
 from sad_jax.model.sites import Sites
-from sad_jax.model.tangent import GEOMETRY
+from sad_jax.model.tangent import ANGLE, ANISO, GEOMETRY, RADIUS, TAU, X, Y
 from sad_jax.storage.compact.colors import from_planes, to_planes
 from sad_jax.storage.compact.fixed import HALF_TURN, OCTAVE
 from sad_jax.storage.compact.rules import (
@@ -27,7 +27,6 @@ from sad_jax.storage.compact.rules import (
 )
 
 UNITS = OCTAVE / np.log(2)  # of a natural logarithm
-X, Y, TAU, RADIUS, ANGLE, ANISO = range(GEOMETRY)
 
 
 class Draft:

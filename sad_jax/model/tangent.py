@@ -17,6 +17,7 @@ from sad_jax.model.score import PHI, Rows, site_rows
 from sad_jax.model.sites import Sites
 
 GEOMETRY = PHI  # parameters
+X, Y, TAU, RADIUS, ANGLE, ANISO = range(GEOMETRY)  # their order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +96,19 @@ def as_updates(sites: Sites, tangent: jax.Array) -> Sites:
     """A step in tangents as something to add to the sites; an angle turns the unit direction."""
     x, y = sites.direction.T
     return _as_sites(tangent, (jnp.stack([-y, x]) * tangent[4]).T)
+
+
+def only_free(moved: Sites, before: Sites, free: jax.Array) -> Sites:
+    """``moved`` where ``free``, of a tangent's shape, is not zero; elsewhere ``before``."""
+    rows = Sites(
+        position=free[:TAU].T,
+        log_tau=free[TAU],
+        radius=free[RADIUS],
+        direction=free[ANGLE][:, None],
+        log_aniso=free[ANISO],
+        color=free[GEOMETRY:].T,
+    )
+    return jax.tree.map(lambda row, new, old: jnp.where(row > 0, new, old), rows, moved, before)
 
 
 def site_gradient(sites: Sites, size: int, sums: jax.Array) -> Sites:

@@ -108,7 +108,6 @@ class LastStep(NamedTuple):
         return self._replace(caution=jnp.where(worse[:, None], more, less))
 
 
-@functools.cache
 def scale_by_plane(
     trust_region: TrustRegion = TRUST_REGION, *, use_last_step: bool = True, blocks: bool = True
 ) -> optax.GradientTransformationExtraArgs:
@@ -126,8 +125,13 @@ def scale_by_plane(
       ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (a tangent -> the
       change of the picture by it, times the root of the weights), ``damping`` and ``backend``.
     """
-    solve = solve_blocks if blocks else solve_diagonal
+    return _scale_by_plane(trust_region, use_last_step, solve_blocks if blocks else solve_diagonal)
 
+
+@functools.cache  # by the options themselves, however they were given
+def _scale_by_plane(
+    trust_region: TrustRegion, use_last_step: bool, solve: Callable
+) -> optax.GradientTransformationExtraArgs:
     def init(sites: Sites) -> LastStep:
         n, dtype = sites.num_sites, sites.color.dtype
         step = jnp.zeros((n, GEOMETRY + sites.channels), dtype)

@@ -115,6 +115,16 @@ class Curvature(NamedTuple):
             [geometry, jnp.broadcast_to(self.color, (channels, len(self.color)))]
         )
 
+    def of_free(self, free: jax.Array) -> Curvature:
+        """Blocks in tangents in which what is not free is coupled to nothing.
+
+        Args:
+          free: float[6 + C, N], 1 or 0.
+        """
+        own, color = free[: formula.PHI], free[formula.PHI :]
+        kept = jnp.maximum(own[:, None] * own, jnp.eye(formula.PHI, dtype=free.dtype)[..., None])
+        return self._replace(geometry=self.geometry * kept, mixed=self.mixed * own[:, None] * color)
+
 
 def compare(
     name: str,

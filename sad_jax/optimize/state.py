@@ -88,7 +88,7 @@ class State(flax.struct.PyTreeNode):
     @property
     def num_sites(self) -> Any:
         """Sites in the picture, an int; int[B] for a batch of states. It waits for the device."""
-        count = np.sum(np.asarray(self.alive), axis=-1)
+        count = np.sum(jax.device_get(self.alive), axis=-1)
         return count if count.ndim else int(count)
 
     def compact(self) -> Sites:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.typing import ArrayLike
 
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import prepare
 from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.flooding import propagate
 from sad_jax.model.sites import Sites, clamp
-from sad_jax.model.tangent import as_updates, from_tangent, to_tangent
+from sad_jax.model.tangent import GEOMETRY, TAU, as_updates, from_tangent, only_free, to_tangent
 from sad_jax.optimize.adam import Rates, paper_optimizer
 from sad_jax.optimize.gauss_newton import SHARPEST, curvature_in_tangents
 from sad_jax.optimize.least_squares import (
@@ -86,15 +89,14 @@ def run_adam(
     return done.replace(lists=done.lists.replace(transposed=None))
 
 
-@partial(jax.jit, static_argnames="optimizer")
-@broadcasting
 def run_gauss_newton(
     state: State,
     target: Target,
-    steps: jax.Array,
-    damping: jax.Array,
-    sharpest: jax.Array | float = SHARPEST,
-    exact: jax.Array | bool = False,
+    steps: int | jax.Array,
+    damping: float | jax.Array,
+    sharpest: float | jax.Array = SHARPEST,
+    exact: bool | jax.Array = False,
+    free: ArrayLike | None = None,
     *,
     optimizer: optax.GradientTransformationExtraArgs,
 ) -> State:
@@ -105,14 +107,49 @@ def run_gauss_newton(
     first, too, or if a step before it has failed.
 
     Args:
-      state: of a fit, with a ``LastStep`` as its optimiser state.
+      state: with a ``LastStep`` as its optimiser state.
       target: the picture.
       steps: int32[].
       damping: float[], see ``gauss_newton.py``.
       sharpest: no site leaves a step with a larger tau / S, in 1 / pixels.
       exact: bool[], whether the lists are exact and the sites few enough to be the best.
+      free: float[6 + C, N], in the order of a tangent, 1 for what may move and 0 for what stays
+        as it is to the last bit; None for all.
       optimizer: ``scale_by_plane`` with its options.
     """
+    if free is None:
+        free = np.ones((GEOMETRY + state.sites.channels, state.sites.num_sites))
+    dtype = state.sites.color.dtype
+
+    def known(value: ArrayLike, kind: Any) -> Any:
+        """Of one type, so that there is one program; by numpy, as JAX takes 0.2 ms for a number."""
+        return value.astype(kind) if isinstance(value, jax.Array) else np.asarray(value, kind)
+
+    return _gauss_newton(
+        state,
+        target,
+        known(steps, np.int32),
+        known(damping, dtype),
+        known(sharpest, dtype),
+        known(exact, np.bool_),
+        known(free, dtype),
+        optimizer=optimizer,
+    )
+
+
+@partial(jax.jit, static_argnames="optimizer")
+@broadcasting
+def _gauss_newton(
+    state: State,
+    target: Target,
+    steps: jax.Array,
+    damping: jax.Array,
+    sharpest: jax.Array,
+    exact: jax.Array,
+    free: jax.Array,
+    *,
+    optimizer: optax.GradientTransformationExtraArgs,
+) -> State:
     start, size = state.sites, state.lists.grid.size
     lists = prepare(target.backend, state.lists)
     largest = jnp.log(sharpest * size)
@@ -123,7 +160,7 @@ def run_gauss_newton(
     def step(i, carry):
         sites, last, errors, sums, _ = carry
         tangent, fresh = optimizer.update(
-            to_tangent(sites, size, sums),
+            to_tangent(sites, size, sums) * free,
             last,
             curvature=curvature,
             push=partial(push, sites),
@@ -132,13 +169,13 @@ def run_gauss_newton(
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
-        moved = clamp(moved, lists.canvas)
+        moved = only_free(clamp(moved, lists.canvas), sites, free)
         tested = (i + 1 < steps) | (steps == 1) | (jnp.min(last.caution) > 1)
         ahead = jax.lax.cond(
             tested, lambda: gradient_sums(moved, lists, target), lambda: (errors, sums)
         )
-        too_sharp = jnp.any(sites.log_tau > largest)  # to soften them may raise the loss
-        good = too_sharp | (ahead[0].loss <= errors.loss)
+        too_sharp = jnp.any((sites.log_tau > largest) & (free[TAU] > 0))
+        good = too_sharp | (ahead[0].loss <= errors.loss)  # to soften sites may raise the loss
         worked = fresh.worked(errors, ahead[0])
         kept = moved, jax.tree.map(partial(jnp.where, tested), worked, fresh), *ahead
         back = sites, fresh.failed(), errors, sums
@@ -146,8 +183,9 @@ def run_gauss_newton(
 
     errors, sums, curvature = gradient_and_curvature(start, lists, target)
     best = None if state.best is None else state.best.or_else(start, errors.loss, exact)
-    curvature = curvature_in_tangents(start, size, curvature, target.backend)
-    last = state.optimizer._replace(change=push(start, state.optimizer.step.T))
+    curvature = curvature_in_tangents(start, size, curvature, target.backend).of_free(free)
+    along = state.optimizer.step.T * free
+    last = state.optimizer._replace(step=along.T, change=push(start, along))
     carry = start, last, errors, sums, errors.mse
     sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
     return state.replace(

@@ -113,7 +113,7 @@ def test_borders_start_soft_and_sharpen(first, photo):
 
 def test_steps_are_traced_once_for_each_kind(first):
     compiled = first[1]
-    assert compiled["jit(run_gauss_newton)"] == 2  # with shorter and with whole lists
+    assert compiled["jit(_gauss_newton)"] == 2  # with shorter and with whole lists; and to encode
     assert compiled["jit(_sums)"] == 2
     assert compiled["jit(solve_colors)"] == 1
 
@@ -122,7 +122,7 @@ def test_the_same_key_gives_the_same_bytes_and_compiles_nothing(first, photo, co
     before = compiled.total()
     assert sad.fit(photo, CONFIG, key=KEY).data == first[0].data
     assert compiled.total() == before
-    names = [f"jit({name})" for name in ("run_gauss_newton", "_search", "_sums", "solve_colors")]
+    names = [f"jit({name})" for name in ("_gauss_newton", "_search", "_sums", "solve_colors")]
     counts = [compiled[name] for name in names]
     other = sad.fit(photo[::-1].copy(), CONFIG, key=jax.random.key(1))
     assert [compiled[name] for name in names] == counts
