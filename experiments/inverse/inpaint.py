@@ -1,8 +1,9 @@
-"""Inpainting: 80 % of the pixels missing, or blocks; against biharmonic inpainting.
+"""Inpainting: 80 % of the pixels missing, or blocks; against TV and biharmonic inpainting.
 
     python -m experiments.inverse.inpaint [PHOTO ...] [--out FOLDER]
 
-What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal.
+What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal. One
+row chooses its prior by what it predicts of known pixels that are held out, or of known blocks.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from experiments.inverse.common import (
     crop,
     ensemble,
     linear_methods,
+    minimize,
     primal_dual,
     run,
     run_tv,
@@ -32,13 +34,15 @@ from experiments.inverse.common import (
     squared,
     title_of,
 )
-from sad_jax import priors
+from sad_jax import priors, tuning
 
 SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
-SECOND = 1e-3  # weight of the prior of second order
+SECOND = 1e-3  # weight of the prior of second order over pixels
+CHOICES = ((3e-3, 0.0), (0.0, 1e-3), (0.0, 4e-3))  # weights of TV and of the second order
+HELD_OUT = 0.15  # of the pixels, or blocks
 SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="gauss_newton")
 
 
@@ -59,15 +63,32 @@ def masked(mask: jax.Array, picture: jax.Array) -> jax.Array:
     return Diagonal(mask)(picture)
 
 
-def make(photo: str, kind, seed: int) -> Problem:
+@dataclasses.dataclass(frozen=True)
+class Inpainting(Problem):
+    """``hole``: side of what is missing in one piece, in pixels."""
+
+    hole: int = 1
+
+
+KINDS = {"80 % missing": (scattered, 1), "blocks": (blocks, BLOCK)}
+
+
+def make(photo: str, kind: str, seed: int) -> Inpainting:
     truth = jnp.asarray(crop(photo, CORNER, SIDE))
     mask_key, noise_key = jax.random.split(jax.random.key(seed))
-    known = kind(mask_key)
+    draw, hole = KINDS[kind]
+    noisy = truth + NOISE * jax.random.normal(noise_key, truth.shape)
+    return posed(truth, noisy, draw(mask_key), hole)
+
+
+def posed(truth: jax.Array, noisy: jax.Array, known: jax.Array, hole: int) -> Inpainting:
     operator = Partial(masked, jnp.broadcast_to(known[..., None], truth.shape).astype(jnp.float32))
-    data = operator(truth + NOISE * jax.random.normal(noise_key, truth.shape))
+    data = operator(noisy)
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     start = jnp.clip(data[tuple(nearest)], 0, 1)  # each missing pixel as the nearest known one
-    return Problem(truth, operator, data, start, np.clip(data, 0, 1), np.asarray(~known))
+    return Inpainting(
+        truth, operator, data, start, np.clip(data, 0, 1), np.asarray(~known), hole=hole
+    )
 
 
 def biharmonic(problem: Problem, *_):
@@ -82,14 +103,29 @@ def mean_of_both(problem: Problem, settings: Settings, seed: int):
     return jnp.mean(jnp.stack(both), 0), problem.start.size
 
 
-def second_order(problem: Problem, settings: Settings, seed: int):
-    """An ensemble with a prior of second order, in the colours of the mean of both."""
+def chosen(problem: Inpainting, settings: Settings, seed: int):
+    """An ensemble in the colours of the mean of both, its prior chosen by what is held out."""
+    known = jnp.asarray(~problem.counts)
+    side = (problem.hole, problem.hole)
+    out = known & tuning.hold_out(known.shape, HELD_OUT, key=jax.random.key(seed), block=side)
+
+    def predict(weights: tuple[float, float], kept: jax.Array) -> jax.Array:
+        rest = posed(problem.truth, problem.data, known & (kept[..., 0] > 0), problem.hole)
+        rest = dataclasses.replace(rest, start=mean_of_both(rest, settings, seed)[0])
+        options = settings.solver()
+        return minimize(rest, seed, settings.tv_sites, either, *weights, **options)[0]
+
+    all_channels = np.broadcast_to(out[..., None], problem.data.shape)
+    weights = tuning.by_held_out(predict, CHOICES, problem.data, [all_channels]).choice
+    print(f"weights of TV and of the second order: {weights}", flush=True)
     start = mean_of_both(problem, settings, seed)[0]
-    return ensemble(dataclasses.replace(problem, start=start), settings, seed, bent, SECOND)
+    return ensemble(dataclasses.replace(problem, start=start), settings, seed, either, *weights)
 
 
-def bent(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Array:
-    return squared(picture, operator, data) + weight * priors.second_variation(picture)
+def either(picture: jax.Array, operator, data: jax.Array, tv: float, second: float) -> jax.Array:
+    """One prior or the other, by weights, one of which is zero."""
+    prior = tv * priors.total_variation(picture) + second * priors.second_variation(picture)
+    return squared(picture, operator, data) + prior
 
 
 def second_order_of_pixels(problem: Problem, settings: Settings, _):
@@ -106,13 +142,13 @@ def nearest(problem: Problem, *_):
 if __name__ == "__main__":
     args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
     problems = {
-        f"{title_of(photo)}, {name}": partial(make, photo, kind)
+        f"{title_of(photo)}, {kind}": partial(make, photo, kind)
         for photo in args.photos
-        for name, kind in {"80 % missing": scattered, "blocks": blocks}.items()
+        for kind in KINDS
     }
     settings = settings_of(args)
     methods = linear_methods(settings) | {
-        f"SAD + second order, mean of {settings.members}": second_order,
+        f"SAD + chosen prior, mean of {settings.members}": chosen,
         "second order": second_order_of_pixels,
         "TV and biharmonic, mean": mean_of_both,
         "biharmonic": biharmonic,
