@@ -104,22 +104,24 @@ def mean_of_both(problem: Problem, settings: Settings, seed: int):
 
 
 def chosen(problem: Inpainting, settings: Settings, seed: int):
-    """An ensemble in the colours of the mean of both, its prior chosen by what is held out."""
+    """An ensemble whose start and whose prior are those that best predict what is held out."""
     known = jnp.asarray(~problem.counts)
     side = (problem.hole, problem.hole)
     out = known & tuning.hold_out(known.shape, HELD_OUT, key=jax.random.key(seed), block=side)
+    rounds = [np.broadcast_to(out[..., None], problem.data.shape)]
+    rest = posed(problem.truth, problem.data, known & ~out, problem.hole)
+    starts = {f: np.asarray(f(rest, settings, seed)[0]) for f in (mean_of_both, run_tv, biharmonic)}
+    first = tuning.by_held_out(lambda f, _: starts[f], list(starts), problem.data, rounds).choice
+    rest = dataclasses.replace(rest, start=jnp.asarray(starts[first]))
 
-    def predict(weights: tuple[float, float], kept: jax.Array) -> jax.Array:
-        rest = posed(problem.truth, problem.data, known & (kept[..., 0] > 0), problem.hole)
-        rest = dataclasses.replace(rest, start=mean_of_both(rest, settings, seed)[0])
+    def predict(weights: tuple[float, float], _) -> jax.Array:
         options = settings.solver()
         return minimize(rest, seed, settings.tv_sites, either, *weights, **options)[0]
 
-    all_channels = np.broadcast_to(out[..., None], problem.data.shape)
-    weights = tuning.by_held_out(predict, CHOICES, problem.data, [all_channels]).choice
-    print(f"weights of TV and of the second order: {weights}", flush=True)
-    start = mean_of_both(problem, settings, seed)[0]
-    return ensemble(dataclasses.replace(problem, start=start), settings, seed, either, *weights)
+    weights = tuning.by_held_out(predict, CHOICES, problem.data, rounds).choice
+    print(f"from {first.__name__}, weights of TV and of the second order {weights}", flush=True)
+    whole = dataclasses.replace(problem, start=jnp.asarray(first(problem, settings, seed)[0]))
+    return ensemble(whole, settings, seed, either, *weights)
 
 
 def either(picture: jax.Array, operator, data: jax.Array, tv: float, second: float) -> jax.Array:
