@@ -2,7 +2,9 @@
 # __init__.py reads it to import a name at its first use.
 
 from . import metrics as metrics
+from . import priors as priors
 from . import sharding as sharding
+from . import tuning as tuning
 from . import viz as viz
 from .backend import Backend as Backend
 from .backend import Engine as Engine
@@ -41,6 +43,7 @@ from .optimize.edits import refresh as refresh
 from .optimize.ensemble import Ensemble as Ensemble
 from .optimize.ensemble import minimize_ensemble as minimize_ensemble
 from .optimize.gauss_newton import gauss_newton as gauss_newton
+from .optimize.gauss_newton import linearized as linearized
 from .optimize.loop import densify as densify
 from .optimize.loop import make_state as make_state
 from .optimize.loop import make_step as make_step

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from sad_jax import metrics, sharding, viz
+from sad_jax import metrics, priors, sharding, tuning, viz
 from sad_jax.storage.pictures import check_image
 
 FUNCTIONS = {
@@ -19,7 +19,7 @@ FUNCTIONS = {
     if inspect.isfunction(inspect.unwrap(function := getattr(sad, name)))
 } | {
     f"{module.__name__.partition('.')[2]}.{name}": function
-    for module in (metrics, sharding, viz)
+    for module in (metrics, priors, sharding, tuning, viz)
     for name, function in vars(module).items()
     if inspect.isfunction(function)
     and function.__module__ == module.__name__

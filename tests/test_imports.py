@@ -20,7 +20,7 @@ LAYERS = [  # from the ground up; the packages of one layer know nothing of each
     {"sad_jax.backend", "sad_jax.sharding"},
     {"sad_jax.lists"},
     {"sad_jax.draw"},
-    {"sad_jax.storage", "sad_jax.metrics"},
+    {"sad_jax.storage", "sad_jax.metrics", "sad_jax.priors", "sad_jax.tuning"},
     {"sad_jax.viewer"},
     {"sad_jax.viz"},
     {"sad_jax.optimize"},

@@ -1,9 +1,9 @@
 """What the inverse problems share: the methods that fit any linear operator, figures, pictures.
 
-A problem is data y = A(truth) + noise. Four methods know nothing more. SAD and a grid of pixels
+A problem is data y = A(truth) + noise. Five methods know nothing more. SAD and a grid of pixels
 minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps. TV adds the total
-variation: over pixels by a primal-dual algorithm, over sites by Adam or Gauss-Newton. None looks at
-the truth: steps and settings are fixed beforehand.
+variation: over pixels by a primal-dual algorithm, over sites by Adam or Gauss-Newton, from one
+start and as the mean of several. None looks at the truth: steps and settings are fixed beforehand.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from scipy.stats import norm
 
 import sad_jax as sad
 from experiments.machine import write_report
+from sad_jax import priors
 from sad_jax.metrics import psnr, ssim
 
-STEPS = 300  # of Adam, for SAD and for pixels
-RATE = 4.0  # times the published rates, at the start
-NEWTON_STEPS = 60  # of Gauss-Newton,
-DAMPING = (0.1, 0.01)  # from its first to its last
+RATE = 4.0  # of Adam, times the published rates, at the start
+DAMPING = (0.1, 0.01)  # of Gauss-Newton, from its first step to its last
 PIXEL_RATE = 0.01  # of Adam on pixels, falling like that of SAD
-TV_STEPS = 1000  # of the primal-dual algorithm,
-TV_BALANCE = 10.0  # its primal step over its dual one, square root
-ROUNDING = 1e-3  # of the gradient's length in the TV that SAD sees
+BALANCE = 10.0  # of the primal-dual algorithm: its primal step over its dual one, square root
 PARAMETERS = 7  # of a site, besides its colours
-MEMBERS = 4  # of an ensemble
+LEVELS = tuple(i / 20 for i in range(1, 20))  # of error bars
+BINS = 10  # of values by their spread
+SMALL = {"adam_steps": 3, "newton_steps": 2, "tv_steps": 20, "members": 2}
 SEEDS = (0, 1, 2)
 GAP = 4  # pixels between two pictures of the montage
 
@@ -60,18 +61,26 @@ class Problem:
     shown: Picture
     counts: Picture | None = None
 
-    def figures(self, picture: Picture, std: Picture | None = None) -> dict[str, float]:
-        """Of what is scored; of an ensemble also how its spread and its error go together."""
+    def figures(self, picture: Picture, std: Picture | None = None) -> dict:
+        """Of what is scored; of an ensemble also how its spread and its error go together.
+
+        ``coverage``: of each of the LEVELS, the share of values nearer to the mean than a normal
+        distribution of that spread has at that level. ``spreads``, ``errors``: root mean squares of
+        the values of each tenth, from the least spread to the largest.
+        """
         picture, truth = np.clip(picture, 0, 1), np.asarray(self.truth)
         figures = {"psnr": psnr(picture, truth), "ssim": ssim(picture, truth)}
         counts = np.full(truth.shape[:2], True) if self.counts is None else np.asarray(self.counts)
         if self.counts is not None:
             figures["psnr"] = psnr(picture[counts][None], truth[counts][None])
         if std is not None:
-            error = np.sqrt(np.mean((picture - truth) ** 2, axis=-1))[counts]
-            spread = np.sqrt(np.mean(np.asarray(std) ** 2, axis=-1))[counts]
+            error, spread = abs(picture - truth)[counts].ravel(), np.asarray(std)[counts].ravel()
             figures["correlation"] = float(np.corrcoef(error, spread)[0, 1])
-            figures["within_two_stds"] = float(np.mean(error <= 2 * spread))
+            reach = norm.ppf((1 + np.asarray(LEVELS)) / 2)
+            figures["coverage"] = [float(np.mean(error <= z * spread)) for z in reach]
+            tenths = np.array_split(np.argsort(spread), BINS)
+            for name, values in {"spreads": spread, "errors": error}.items():
+                figures[name] = [float(np.sqrt(np.mean(values[t] ** 2))) for t in tenths]
         return figures
 
 
@@ -82,7 +91,17 @@ class Settings:
     sites: int  # of SAD
     tv: float  # weight of the total variation
     tv_sites: int  # of SAD + TV: with another prior beside them, sites need not be few
-    tv_solver: str  # of SAD + TV, a key of SOLVERS
+    tv_solver: str  # of SAD + TV, "adam" or "gauss_newton"
+    adam_steps: int = 300  # for SAD and for pixels
+    newton_steps: int = 60
+    tv_steps: int = 1000  # of the primal-dual algorithm
+    members: int = 4  # of an ensemble
+
+    def solver(self) -> dict:
+        """That of SAD + TV, as options of ``sad.minimize``."""
+        return (
+            adam(self.adam_steps) if self.tv_solver == "adam" else gauss_newton(self.newton_steps)
+        )
 
 
 def crop(photo: str, corner: tuple[int, int], side: int) -> np.ndarray:
@@ -101,50 +120,55 @@ def squared(picture: jax.Array, operator: jax.tree_util.Partial, data: jax.Array
 
 def penalised(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Array:
     """The same, and TV."""
-    return squared(picture, operator, data) + weight * variation(picture)
+    return squared(picture, operator, data) + weight * priors.total_variation(picture)
 
 
+@cache
 def adam(steps: int) -> dict:
     """``sad.minimize``'s own Adam, as its options."""
     rate = optax.cosine_decay_schedule(RATE, steps, 0.1)
     return {"steps": steps, "optimizer": sad.adam(rate)}
 
 
+@cache
 def gauss_newton(steps: int) -> dict:
     """Gauss-Newton, as options of ``sad.minimize``."""
     damping = optax.exponential_decay(DAMPING[0], steps, DAMPING[1] / DAMPING[0])
     return {"steps": steps, "optimizer": sad.gauss_newton(damping), "refresh_every": 1}
 
 
-SOLVERS = {"adam": adam(STEPS), "gauss_newton": gauss_newton(NEWTON_STEPS)}
-
-
 def run_sad(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
     """The same loss over sites."""
-    return minimize(problem, seed, settings.sites, squared, **SOLVERS["adam"])
+    return minimize(problem, seed, settings.sites, squared, **adam(settings.adam_steps))
 
 
 def run_sad_tv(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
     """TV's loss over sites."""
-    solver = SOLVERS[settings.tv_solver]
-    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **solver)
+    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **settings.solver())
 
 
 def run_ensemble(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, ...]:
     """The mean of TV's loss over sites from several starts, and their standard deviation."""
+    return ensemble(problem, settings, seed, penalised, settings.tv)
+
+
+def ensemble(
+    problem: Problem, settings: Settings, seed: int, loss: Callable, *weight: float
+) -> tuple[jax.Array, ...]:
+    """``sad.minimize_ensemble`` from starts as those of ``minimize``."""
     starts = jax.vmap(lambda key: even_sites(problem, settings.tv_sites, key))
     found = sad.minimize_ensemble(
-        penalised,
-        starts(jax.random.split(jax.random.key(seed), MEMBERS)),
+        loss,
+        starts(jax.random.split(jax.random.key(seed), settings.members)),
         problem.start.shape[:2],
         problem.operator,
         problem.data,
-        settings.tv,
+        *weight,
         num_sites=settings.tv_sites,
         color_range=(0.0, 1.0),
-        **SOLVERS[settings.tv_solver],
+        **settings.solver(),
     )
-    numbers = MEMBERS * settings.tv_sites * (PARAMETERS + problem.start.shape[2])
+    numbers = settings.members * settings.tv_sites * (PARAMETERS + problem.start.shape[2])
     return found.mean, numbers, found.std
 
 
@@ -174,49 +198,44 @@ def even_sites(problem: Problem, sites: int, key: jax.Array) -> sad.Sites:
     return even.replace(color=problem.start[row, column])
 
 
-def slopes(picture: jax.Array) -> jax.Array:
-    """Differences to the pixels below and to the right, float[2, H, W, C]."""
-    down = jnp.diff(picture, axis=0, append=picture[-1:])
-    return jnp.stack([down, jnp.diff(picture, axis=1, append=picture[:, -1:])])
-
-
-def variation(picture: jax.Array) -> jax.Array:
-    """Mean |grad c|, one length for all channels; rounded off at zero, for gradients.
-
-    Its second derivative is that of the quadratic which touches it from above.
-    """
-    squared = jnp.sum(slopes(picture) ** 2, (0, 3)) + ROUNDING**2
-    length = jax.lax.stop_gradient(jnp.sqrt(squared))
-    return jnp.mean(squared / length + length) / 2
-
-
-def run_pixels(problem: Problem, *_) -> tuple[jax.Array, int]:
+def run_pixels(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
     """The same loss and steps, every pixel a free number in [0, 1]."""
-    optimizer = optax.adam(optax.cosine_decay_schedule(PIXEL_RATE, STEPS, 0.1))
+    picture = _adam_on_pixels(problem.operator, problem.data, problem.start, settings.adam_steps)
+    return picture, problem.start.size
 
-    @jax.jit
-    def run(picture: jax.Array) -> jax.Array:
-        def step(_, carry):
-            picture, state = carry
-            gradient = jax.grad(squared)(picture, problem.operator, problem.data)
-            updates, state = optimizer.update(gradient, state)
-            return jnp.clip(picture + updates, 0, 1), state
 
-        return jax.lax.fori_loop(0, STEPS, step, (picture, optimizer.init(picture)))[0]
+@partial(jax.jit, static_argnames="steps")
+def _adam_on_pixels(operator, data: jax.Array, start: jax.Array, steps: int) -> jax.Array:
+    optimizer = optax.adam(optax.cosine_decay_schedule(PIXEL_RATE, steps, 0.1))
 
-    return run(problem.start), problem.start.size
+    def step(_, carry):
+        picture, state = carry
+        updates, state = optimizer.update(jax.grad(squared)(picture, operator, data), state)
+        return jnp.clip(picture + updates, 0, 1), state
+
+    return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
 
 
 def run_tv(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
     """mean |A(c) - y|^2 + tv * mean |grad c|, c in [0, 1], by Chambolle and Pock's algorithm."""
-    weight = settings.tv * problem.data.size / (problem.start.shape[0] * problem.start.shape[1])
-    return _primal_dual(problem.operator, problem.data, problem.start, weight), problem.start.size
+    picture = primal_dual(problem, priors.slopes, settings.tv, settings.tv_steps)
+    return picture, problem.start.size
 
 
-@jax.jit
-def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> jax.Array:
+def primal_dual(problem: Problem, edges_of: Callable, weight: float, steps: int) -> jax.Array:
+    """mean |A(c) - y|^2 + weight * mean |edges_of(c)|, |edges_of|^2 <= 8, c in [0, 1]."""
+    weight = weight * problem.data.size / (problem.start.shape[0] * problem.start.shape[1])
+    return _primal_dual(
+        problem.operator, problem.data, problem.start, weight, edges_of=edges_of, steps=steps
+    )
+
+
+@partial(jax.jit, static_argnames=("edges_of", "steps"))
+def _primal_dual(
+    operator, data: jax.Array, start: jax.Array, weight: float, *, edges_of: Callable, steps: int
+) -> jax.Array:
     backward = jax.linear_transpose(operator, start)
-    across = jax.linear_transpose(slopes, start)
+    across = jax.linear_transpose(edges_of, start)
 
     def power(_, c: jax.Array) -> jax.Array:  # of length one
         (image,) = backward(operator(c))
@@ -224,67 +243,80 @@ def _primal_dual(operator, data: jax.Array, start: jax.Array, weight: float) -> 
 
     largest = jax.lax.fori_loop(0, 30, power, start)
     norm = jnp.sqrt(jnp.linalg.norm(backward(operator(largest))[0]))  # of the operator
-    tau, sigma = TV_BALANCE / 3, 1 / (3 * TV_BALANCE)  # |operator / norm|^2 + |slopes|^2 <= 9
+    tau, sigma = BALANCE / 3, 1 / (3 * BALANCE)  # |operator / norm|^2 + |edges_of|^2 <= 9
 
     def step(_, state):
         c, ahead, residual, edges = state
         residual = (residual + sigma * (operator(ahead) - data) / norm) / (1 + sigma / 2)
-        edges = edges + sigma * slopes(ahead)
+        edges = edges + sigma * edges_of(ahead)
         length = jnp.sqrt(jnp.sum(edges**2, (0, 3), keepdims=True))
         edges = edges / jnp.maximum(length * norm**2 / weight, 1)
         down = backward(residual)[0] / norm + across(edges)[0]
         new = jnp.clip(c - tau * down, 0, 1)
         return new, 2 * new - c, residual, edges
 
-    state = start, start, jnp.zeros_like(data), jnp.zeros_like(slopes(start))
-    return jax.lax.fori_loop(0, TV_STEPS, step, state)[0]
+    state = start, start, jnp.zeros_like(data), jnp.zeros_like(edges_of(start))
+    return jax.lax.fori_loop(0, steps, step, state)[0]
 
 
-METHODS = {
-    "SAD": run_sad,
-    "SAD + TV": run_sad_tv,
-    f"SAD + TV, mean of {MEMBERS}": run_ensemble,
-    "pixels, same loss": run_pixels,
-    "TV": run_tv,
-}
+Method = Callable[[Problem, Settings, int], tuple]
+
+
+def linear_methods(settings: Settings) -> dict[str, Method]:
+    """Those that any linear operator has."""
+    return {
+        "SAD": run_sad,
+        "SAD + TV": run_sad_tv,
+        f"SAD + TV, mean of {settings.members}": run_ensemble,
+        "pixels, same loss": run_pixels,
+        "TV": run_tv,
+    }
 
 
 def arguments(description: str, settings: Settings, photos: list[str]) -> argparse.Namespace:
     """The command line that all problems share."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("photos", nargs="*", default=photos)
+    parser.add_argument("--small", action="store_true", help="a few steps, to see that it runs")
+    parser.add_argument("--out", help="folder for NAME.json and NAME.png, of the first seed")
     for name, value in dataclasses.asdict(settings).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--json")
-    parser.add_argument("--montage", help="PNG of the first seed")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.small:
+        vars(args).update(SMALL, seeds=SEEDS[:1], photos=args.photos[:1])
+    return args
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    return Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
 
 
 def run(
     name: str,
+    title: str,
     problems: dict[str, Callable[[int], Problem]],
-    others: dict[str, Callable[[Problem, Settings, int], tuple[Picture, int]]],
+    methods: dict[str, Method],
     args: argparse.Namespace,
 ) -> None:
-    """All methods on all problems and seeds: a table, JSON and a montage.
+    """All methods on all problems and seeds: a table; JSON and a montage in the folder ``out``.
 
     Args:
-      name: of the kind of problem.
+      name: of the files.
+      title: of the kind of problem.
       problems: by the picture's name, seed -> Problem.
-      others: further methods, (problem, settings, seed) -> (picture, number of parameters).
+      methods: (problem, settings, seed) -> (picture, number of parameters[, spread]).
       args: of ``arguments``.
     """
-    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
-    rows, montage = [], []
+    settings, rows, montage = settings_of(args), [], []
     columns = ("problem", "picture", "method", "PSNR", "SSIM", "parameters", "seconds")
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for title, make in problems.items():
+    for picture_title, make in problems.items():
         found: dict[str, list[dict]] = {}
         for seed in args.seeds:
             problem = make(seed)
             strip = [problem.truth, problem.shown]
-            for method, solve in {**METHODS, **others}.items():
+            for method, solve in methods.items():
                 begin = time.process_time()
                 picture, parameters, *std = jax.block_until_ready(solve(problem, settings, seed))
                 seconds = time.process_time() - begin
@@ -295,10 +327,10 @@ def run(
             if seed == args.seeds[0]:
                 montage.append(strip)
         for method, figures in found.items():
-            row = {"problem": name, "picture": title, "method": method}
+            row = {"problem": title, "picture": picture_title, "method": method}
             for key in figures[0].keys() - {"parameters"}:
                 values = [f[key] for f in figures]
-                row |= {key: float(np.mean(values)), f"{key}_by_seed": values}
+                row |= {key: np.mean(values, 0).tolist(), f"{key}_by_seed": values}
             rows.append(row | {"parameters": figures[0]["parameters"]})
             spread = np.ptp(rows[-1]["psnr_by_seed"]) / 2
             print(
@@ -306,9 +338,11 @@ def run(
                 "| {parameters} | {seconds:.1f} |".format(spread=spread, **rows[-1]),
                 flush=True,
             )
-    write_report(args.json, **dataclasses.asdict(settings), seeds=list(args.seeds), rows=rows)
-    if args.montage:
-        sad.write_image(args.montage, np.concatenate([_strip(row) for row in montage]))
+        if args.out:  # after each picture, so that a run that is broken off leaves something
+            path = Path(args.out) / name
+            shared = {"levels": LEVELS, "seeds": list(args.seeds), "rows": rows}
+            write_report(f"{path}.json", **dataclasses.asdict(settings), **shared)
+            sad.write_image(f"{path}.png", np.concatenate([_strip(row) for row in montage]))
 
 
 def _strip(pictures: list[Picture]) -> np.ndarray:
@@ -319,7 +353,8 @@ def _strip(pictures: list[Picture]) -> np.ndarray:
         picture = np.clip(np.asarray(picture, np.float32), 0, 1)
         factor = max(1, min(height // picture.shape[0], width // picture.shape[1]))
         picture = picture.repeat(factor, 0).repeat(factor, 1)[:height, :width]
-        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+        shown = np.linspace(0, picture.shape[2] - 1, 3).astype(int)  # three of its channels
+        picture = picture[..., shown]
         edge = [(0, GAP + height - picture.shape[0]), (0, GAP + width - picture.shape[1]), (0, 0)]
         cells.append(np.pad(picture, edge, constant_values=1))
     return np.concatenate(cells, 1)

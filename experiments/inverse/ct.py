@@ -1,6 +1,6 @@
 """Sparse-view CT: 30 parallel-beam views, photon noise; against filtered back projection.
 
-    python -m experiments.inverse.ct [--json FILE] [--montage PNG] [--pictures NAME ...]
+    python -m experiments.inverse.ct [NAME ...] [--out FOLDER]
 
 The projector is scico's. Data are simulated on a grid of twice the resolution, and reconstructed
 and compared at half of it; the phantoms are Shepp and Logan's and random, soft and hard ellipses.
@@ -15,10 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from scico.linop.xray import XRayTransform2D
-from skimage.data import shepp_logan_phantom
-from skimage.transform import resize
 
-from experiments.inverse.common import Problem, Settings, arguments, run
+from experiments.inverse.common import (
+    Problem,
+    Settings,
+    arguments,
+    linear_methods,
+    run,
+    settings_of,
+)
+from experiments.inverse.phantoms import PHANTOMS
 
 SIDE = 128
 VIEWS = 30
@@ -36,33 +42,13 @@ def projector(side: int) -> XRayTransform2D:
     return XRayTransform2D((side, side), angles, dx=(pixel, pixel), det_count=SIDE + 2)
 
 
-def shepp_logan(_: int) -> np.ndarray:
-    """float32[2 SIDE, 2 SIDE]."""
-    return resize(shepp_logan_phantom(), (2 * SIDE, 2 * SIDE), anti_aliasing=True)
-
-
-def ellipses(seed: int) -> np.ndarray:
-    """20 random ellipses within a disc, half of them with soft edges."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[: 2 * SIDE, : 2 * SIDE] / SIDE - 1
-    picture = 0.3 * (np.hypot(x, y) < 0.9)
-    for i in range(20):
-        (u, v), angle = rng.uniform(-0.5, 0.5, 2), rng.uniform(0, np.pi)
-        a, b, value = *rng.uniform(0.05, 0.3, 2), rng.uniform(-0.15, 0.25)
-        p = ((x - u) * np.cos(angle) + (y - v) * np.sin(angle)) / a
-        q = ((y - v) * np.cos(angle) - (x - u) * np.sin(angle)) / b
-        edge = 2.0 if i % 2 else 30.0
-        picture += value / (1 + np.exp(np.clip(edge * (np.hypot(p, q) - 1), -30, 30)))
-    return np.clip(picture, 0, 1)
-
-
 def views(picture: jax.Array) -> jax.Array:
     """float[SIDE, SIDE, 1] -> float[VIEWS, SIDE + 2]."""
     return projector(SIDE)(picture[..., 0])
 
 
 def make(phantom, seed: int) -> Problem:
-    fine = jnp.asarray(phantom(seed), jnp.float32)
+    fine = jnp.asarray(phantom(2 * SIDE, seed), jnp.float32)
     truth = fine.reshape(SIDE, 2, SIDE, 2).mean((1, 3))[..., None]
     line = ABSORPTION * projector(2 * SIDE)(fine) / 4  # scico adds up pixels, whatever their size
     counts = jax.random.poisson(jax.random.key(seed), PHOTONS * jnp.exp(-line))
@@ -78,7 +64,7 @@ def fbp(problem: Problem, *_):
 
 
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["shepp_logan", "ellipses"])
-    phantoms = {"shepp_logan": shepp_logan, "ellipses": ellipses}
-    problems = {name: partial(make, phantoms[name]) for name in args.photos}
-    run(f"CT, {VIEWS} views", problems, {"FBP": fbp}, args)
+    args = arguments(__doc__.splitlines()[0], SETTINGS, list(PHANTOMS))
+    problems = {name: partial(make, PHANTOMS[name]) for name in args.photos}
+    methods = linear_methods(settings_of(args)) | {"FBP": fbp}
+    run("inverse_ct", f"CT, {VIEWS} views", problems, methods, args)

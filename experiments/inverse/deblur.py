@@ -1,6 +1,6 @@
 """Deblurring: a known Gaussian PSF, noise, periodic borders; against Wiener and Richardson-Lucy.
 
-    python -m experiments.inverse.deblur [PHOTO ...] [--json FILE] [--montage PNG]
+    python -m experiments.inverse.deblur [PHOTO ...] [--out FOLDER]
 
 The operator is scico's circular convolution.
 """
@@ -16,7 +16,16 @@ from jax.tree_util import Partial
 from scico.linop import CircularConvolve
 from skimage.restoration import richardson_lucy, wiener
 
-from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
+from experiments.inverse.common import (
+    Problem,
+    Settings,
+    arguments,
+    crop,
+    linear_methods,
+    run,
+    settings_of,
+    title_of,
+)
 
 SIDE, CORNER = 128, (130, 70)
 SIGMA = 2.0  # of the PSF, in pixels
@@ -65,4 +74,6 @@ OTHERS = {
 
 if __name__ == "__main__":
     args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    run("deblurring", {title_of(p): partial(make, p) for p in args.photos}, OTHERS, args)
+    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
+    methods = linear_methods(settings_of(args)) | OTHERS
+    run("inverse_deblur", "deblurring", problems, methods, args)

@@ -12,12 +12,12 @@ import argparse
 import time
 from functools import partial
 
-from experiments.inverse import common, ct, deblur
+from experiments.inverse import common, ct, deblur, phantoms
 from experiments.machine import write_report
 
 PHOTO = "tests/data/kodim23_half.png"
 PROBLEMS = {
-    "CT": (partial(ct.make, ct.ellipses), ct.SETTINGS),
+    "CT": (partial(ct.make, phantoms.ellipses), ct.SETTINGS),
     "deblurring": (partial(deblur.make, PHOTO), deblur.SETTINGS),
 }
 RUNS = (

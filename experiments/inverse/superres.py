@@ -1,6 +1,6 @@
 """Super-resolution by 4 in each direction: area averages and noise; against Lanczos.
 
-    python -m experiments.inverse.superres [PHOTO ...] [--json FILE] [--montage PNG]
+    python -m experiments.inverse.superres [PHOTO ...] [--out FOLDER]
 
 The operator is JAX's own mean over 4 x 4 pixels.
 """
@@ -15,7 +15,16 @@ import numpy as np
 from jax.tree_util import Partial
 from PIL import Image
 
-from experiments.inverse.common import Problem, Settings, arguments, crop, run, title_of
+from experiments.inverse.common import (
+    Problem,
+    Settings,
+    arguments,
+    crop,
+    linear_methods,
+    run,
+    settings_of,
+    title_of,
+)
 
 SIDE, CORNER = 128, (130, 70)
 FACTOR = 4
@@ -49,4 +58,5 @@ def lanczos(problem: Problem, *_):
 if __name__ == "__main__":
     args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
     problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    run("super-resolution", problems, {"Lanczos": lanczos}, args)
+    methods = linear_methods(settings_of(args)) | {"Lanczos": lanczos}
+    run("inverse_superres", "super-resolution", problems, methods, args)

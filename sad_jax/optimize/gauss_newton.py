@@ -22,19 +22,21 @@ preconditions.
 generalised Gauss-Newton matrix (Schraudolph 2002) keeps the curvature of L and drops that of the
 drawing; for 1/2 |A c - y|^2 it is (AJ)'(AJ). A step solves
 
-    (J'HJ + damping h D) p = -J'g,        h = g'Hg / g'g,        D = diag J'J,
+    (J'HJ + damping h D) p = -J'g,        h = |g'Hg| / g'g,        D = diag J'J,
 
 by a few conjugate gradients from zero, preconditioned with h times the block diagonal of
 J'J + damping D. J, J' and H are applied, never formed: by ``jvp``, its transpose, and the ``jvp``
 of the loss's gradient. Where the user draws, J' is the ``vjp`` of that drawing and J its transpose,
 as a drawing by hand-written derivatives has no ``jvp``. D and the blocks are then those of the
-plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g.
+plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g. Where L is not
+convex, H may bend downwards: conjugate gradients stop at the first such direction.
 
 The model is quadratic, the picture is not: where a few pixels decide, a step can make the loss
-larger. Such a step is taken back (``steps.run_gauss_newton``), and the damping of all sites is
-multiplied by ``FAILED`` for the steps to come. Where a step works as a whole, a site whose own part
-of the loss has grown all the same is damped more from then on, by ``WORSE``; the others less, by
-``BETTER``, until their damping is what it was.
+larger. Such a step is taken back, and the damping of all sites is multiplied by ``FAILED`` for the
+steps to come, or, for a loss of the user's own, by ``WORSE``; where a step works, it falls until it
+is what it was, by ``EASIER`` (Levenberg and Marquardt). In a fit (``steps.run_gauss_newton``) each
+site has a damping of its own: one whose own part of the loss has grown although the step works as a
+whole is damped more from then on, by ``WORSE``; the others less, by ``BETTER``.
 
 All steps are capped, a field by a trust region, and no border may become so sharp that sums over
 its pixels lose their digits.
@@ -74,6 +76,7 @@ WORSE, BETTER, CAUTIOUS = (
     0.8,
     100.0,
 )  # of a site whose part of the loss grew or did not; largest
+EASIER = 0.5  # factor of a raised damping after a step that worked, for a loss of the user's own
 RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and the mean of all sites
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
@@ -172,25 +175,46 @@ def _scale_by_plane(
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+class Damped(NamedTuple):
+    """What ``gauss_newton`` remembers.
+
+    ``steps``: int32[], done or taken back. ``caution``: float[], at least 1, by which the damping
+    is multiplied, since steps have failed.
+    """
+
+    steps: jax.Array
+    caution: jax.Array
+
+    def after(self, worked: jax.Array) -> Damped:
+        """Longer steps where the last one worked, else shorter ones."""
+        less, more = self.caution * EASIER, self.caution * WORSE
+        caution = jnp.where(worked, jnp.maximum(less, 1), jnp.minimum(more, MOST_CAUTIOUS))
+        return Damped(self.steps + 1, caution)
+
+
 def gauss_newton(
     damping: optax.ScalarOrSchedule = 0.03, *, iterations: int = 5
 ) -> optax.GradientTransformationExtraArgs:
     """Gauss-Newton for ``make_step`` and ``minimize``: fewer, dearer steps than Adam's.
 
-    A step is long, so the lists should be found anew before each one. The loss must be convex in
-    the picture. Where it bends sharply, as total variation does, let its second derivative be that
-    of a quadratic above it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the
-    value and the slope of ``length``. It draws by plain XLA.
+    A step is long, so the lists should be found anew before each one. A step that would raise the
+    loss is not done, and those to come are damped more (Levenberg and Marquardt), so the loss need
+    not be convex in the picture; yet the nearer to convex it is, the longer are the steps. Where it
+    bends sharply, as total variation does, let its second derivative be that of a quadratic above
+    it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the value and the slope
+    of ``length``; those of ``priors`` do. For squares of a function that is not linear, see
+    ``linearized``. It draws by plain XLA.
 
     Args:
-      damping: relative; or an optax schedule (steps done -> number), from 0.1 to 0.01, say.
+      damping: relative, the least; or an optax schedule (steps done -> number), from 0.1 to 0.01,
+        say.
       iterations: of conjugate gradients, each about as dear as a gradient.
 
     Returns:
       An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates),
       ``loss`` (picture float[H, W, C] -> float[]), ``draw`` ((sites, lists) -> picture; None for
       the plain one) and ``sites`` (if the params are these without parked radii). Its state is the
-      number of steps done.
+      number of steps and by how much the damping has been raised.
 
     Raises:
       NotImplementedError: by ``update``, sites of which some fields are masked.
@@ -208,7 +232,7 @@ def gauss_newton(
 
     def update(
         gradient: Sites,
-        steps: jax.Array,
+        state: Damped,
         params: Sites,
         *,
         sites: Sites | None = None,
@@ -216,27 +240,29 @@ def gauss_newton(
         loss: Callable,
         draw: Callable | None = None,
         **unused,
-    ) -> tuple[Sites, jax.Array]:
+    ) -> tuple[Sites, Damped]:
         if not isinstance(params, Sites) or len(jax.tree.leaves(params)) != len(vars(params)):
             raise NotImplementedError(
                 "expected Sites with all their fields for gauss_newton, got other or masked params"
             )
         sites = params if sites is None else sites
-        now = damping(steps) if callable(damping) else damping
+        now = state.caution * (damping(state.steps) if callable(damping) else damping)
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
         origin = alongside(origin, sites, lists)
 
-        def moved(tangent: jax.Array) -> Sites:
-            return jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
+        def drawn(updates: Sites) -> jax.Array:
+            moved = jax.tree.map(jnp.add, sites, updates)
+            return draw_lists(XLA, moved, lists) if draw is None else draw(moved, lists)
 
         def plain(tangent: jax.Array) -> jax.Array:
-            return draw_lists(XLA, moved(tangent), lists)
+            moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
+            return draw_lists(XLA, moved, lists)
 
-        drawn = plain if draw is None else lambda tangent: draw(moved(tangent), lists)
-        picture, push = jax.linearize(drawn, origin)
+        picture, push = jax.linearize(lambda tangent: drawn(as_updates(sites, tangent)), origin)
         pull = jax.linear_transpose(push, origin)
-        slope, bend = jax.linearize(jax.grad(loss), picture)
-        height = jnp.vdot(slope, bend(slope)) / jnp.maximum(jnp.vdot(slope, slope), TINY)
+        (value, slope), changes = jax.linearize(jax.value_and_grad(loss), picture)
+        bend = lambda change: changes(change)[1]  # noqa: E731
+        height = jnp.abs(jnp.vdot(slope, bend(slope))) / jnp.maximum(_squared(slope), TINY)
         height = jnp.maximum(height, TINY)
 
         shown = picture if draw is None else jnp.zeros((*lists.canvas.shape, sites.channels))
@@ -257,9 +283,46 @@ def gauss_newton(
         )
         updates = as_updates(sites, TRUST_REGION.capped(step))
         room = jnp.log(SHARPEST * lists.grid.size) - sites.log_tau
-        return updates.replace(log_tau=jnp.minimum(updates.log_tau, room)), steps + 1
+        updates = updates.replace(log_tau=jnp.minimum(updates.log_tau, room))
+        worked = loss(drawn(updates)) < value
+        kept = jax.tree.map(lambda new: jnp.where(worked, new, 0), updates)
+        return kept, state.after(worked)
 
-    return optax.GradientTransformationExtraArgs(lambda sites: jnp.int32(0), update)
+    return optax.GradientTransformationExtraArgs(
+        lambda sites: Damped(jnp.int32(0), jnp.float32(1)), update
+    )
+
+
+def linearized(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """The same function of a picture to Gauss-Newton's eye: value and slope, no second derivative.
+
+    For a loss of squares |f(c)|^2 of an f that is not linear, such as the intensities of a Fourier
+    transform: with ``linearized(f)`` its Hessian is J'J, J = df/dc, that of the linear f beside c.
+    That is convex, and is what ``gauss_newton`` wants; Adam sees no difference.
+
+    Args:
+      function: (picture, *data) -> float[...].
+
+    Returns:
+      A function of the same arguments. Second derivatives in the picture are those of its linear
+      part; all those in ``data`` are its own.
+
+    Example:
+      >>> import jax, sad_jax as sad
+      >>> loss = lambda x: (x**2 - 4.0) ** 2
+      >>> near = lambda x: (sad.linearized(lambda x: x**2)(x) - 4.0) ** 2
+      >>> [float(f(1.0)) for f in (jax.grad(loss), jax.grad(near))]
+      [-12.0, -12.0]
+      >>> [float(jax.grad(jax.grad(f))(1.0)) for f in (loss, near)]  # the second is 2 J^2
+      [-4.0, 8.0]
+    """
+
+    def line(picture: jax.Array, *data) -> jax.Array:
+        here = jax.lax.stop_gradient(picture)
+        value, change = jax.jvp(lambda c: function(c, *data), (here,), (picture - here,))
+        return value + change
+
+    return line
 
 
 @broadcasting

@@ -22,19 +22,24 @@ def conjugate_gradients(
     """Preconditioned conjugate gradients from zero, a fixed number of iterations.
 
     ``inner`` is the inner product; one that keeps an axis solves a system for each of its entries.
+    A matrix need not be positive: at the first direction along which it is not, they stop where
+    they are (Steihaug 1983).
     """
 
     def step(_, state):
-        x, residual, search, squared = state
+        x, residual, search, squared, positive = state
         image = matrix(search)
-        length = squared / jnp.maximum(inner(search, image), TINY)
+        along = inner(search, image)
+        positive = positive & (along >= 0)
+        length = jnp.where(positive, squared / jnp.maximum(along, TINY), 0)
         x, residual = x + length * search, residual - length * image
         scaled = preconditioner(residual)
         new = inner(residual, scaled)
-        return x, residual, scaled + new / jnp.maximum(squared, TINY) * search, new
+        return x, residual, scaled + new / jnp.maximum(squared, TINY) * search, new, positive
 
     scaled = preconditioner(right)
-    state = jnp.zeros_like(right), right, scaled, inner(right, scaled)
+    squared = inner(right, scaled)
+    state = right * 0, right, scaled, squared, squared >= 0
     return jax.lax.fori_loop(0, iterations, step, state)[0]
 
 

@@ -195,6 +195,17 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     close(x, linear.conjugate_gradients(lambda v: matrix @ v, lambda r: r / scale, right, 5))
 
 
+def test_conjugate_gradients_stop_where_a_matrix_bends_downwards():
+    """Of two systems the first is positive and is solved, the second is left where it was."""
+    matrix = jnp.asarray([[[2.0, 0.5], [0.5, 1.0]], [[1.0, 0.0], [0.0, -3.0]]])
+    right = jnp.asarray([[1.0, 2.0], [0.0, 1.0]])
+    inner = lambda a, b: jnp.sum(a * b, -1, keepdims=True)  # noqa: E731
+    of = lambda v: jnp.einsum("nij,nj->ni", matrix, v)  # noqa: E731
+    found = linear.conjugate_gradients(of, lambda r: r, right, 4, inner)
+    np.testing.assert_allclose(found[0], np.linalg.solve(matrix[0], right[0]), rtol=1e-5)
+    assert not found[1].any()
+
+
 @pytest.fixture(scope="module")
 def smooth(make_sites):
     """Sites, exact lists and target of a smooth picture; site 3 is parked, site 5 is hidden."""
@@ -351,7 +362,7 @@ def test_a_step_solves_the_damped_system(make_problem, blur):
     assert np.abs(expected).max() > 0.3  # some entries at the trust region's border
 
     optimizer = sad.gauss_newton(optax.constant_schedule(DAMPING), iterations=300)
-    found, steps = optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)
+    found, state = optimizer.update(sites, optimizer.init(sites), sites, lists=lists, loss=loss)
     wanted = tangent.as_updates(sites, gn.TRUST_REGION.capped(jnp.asarray(expected)))
     room = np.log(gn.SHARPEST * max(LOSS_SHAPE)) - sites.log_tau
     assert np.any(room < wanted.log_tau)
@@ -359,7 +370,7 @@ def test_a_step_solves_the_damped_system(make_problem, blur):
     wanted = wanted.replace(log_tau=jnp.minimum(wanted.log_tau, room))
     for name, leaf in vars(wanted).items():
         np.testing.assert_allclose(getattr(found, name), leaf, atol=1e-6, err_msg=name)
-    assert steps == 1
+    assert state.steps == 1
 
 
 @pytest.mark.slow
@@ -386,7 +397,7 @@ def test_a_step_goes_through_the_users_drawing(make_sites):
     lists, optimizer = sad.find_candidates(sites, LOSS_SHAPE), sad.gauss_newton()
     goal = np.random.default_rng(1).uniform(size=(*LOSS_SHAPE, 3)).astype(np.float32)
     update = lambda loss, draw: jax.jit(  # noqa: E731
-        lambda s: optimizer.update(s, jnp.int32(0), s, lists=lists, loss=loss, draw=draw)[0]
+        lambda s: optimizer.update(s, optimizer.init(s), s, lists=lists, loss=loss, draw=draw)[0]
     )
     plain = update(lambda image: jnp.mean((image - goal) ** 2), None)(sites)
     for implementation in (None, "xla", "pallas_interpret"):
@@ -418,3 +429,26 @@ def test_fifteen_steps_do_more_than_thirty_of_adam(make_sites):
         return float(found.losses.mean())
 
     assert after(15, optimizer=sad.gauss_newton(), refresh_every=1) < 0.9 * after(30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bent", [True, False])
+def test_a_loss_that_is_not_convex_falls_in_every_step_that_is_done(bent):
+    """Phase retrieval: intensities of a Fourier transform; also with squares of linear parts."""
+    goal = np.zeros((8, 12, 1), np.float32)
+    goal[2:5, 3:8] = 0.8
+    intensity = lambda image: jnp.abs(jnp.fft.fft2(image, (16, 24), axes=(0, 1))) ** 2  # noqa: E731
+    seen, of = intensity(goal), intensity if bent else sad.linearized(intensity)
+    loss = lambda image: jnp.mean((of(image) - seen) ** 2)  # noqa: E731
+    sites = sad.init_sites(jnp.full((8, 12, 1), 0.5), 12, key=jax.random.key(0))
+    optimizer, heard = sad.gauss_newton(0.01), []
+    state = sad.make_state(sites, (8, 12), optimizer)
+    step = sad.make_step(loss, optimizer, color_range=None)
+    for _ in range(30):
+        before = state
+        state, value = step(state)
+        heard.append(float(value))
+        if float(state.optimizer.caution) > float(before.optimizer.caution):  # taken back
+            np.testing.assert_allclose(state.sites.position, before.sites.position)
+    assert (np.diff(heard) <= 1e-6 * heard[0]).all()
+    assert heard[-1] < 0.1 * heard[0]
