@@ -289,7 +289,8 @@ def gauss_newton(
         return kept, state.after(worked)
 
     return optax.GradientTransformationExtraArgs(
-        lambda sites: Damped(jnp.int32(0), jnp.float32(1)), update
+        lambda sites: Damped(jnp.int32(0), jnp.ones((), jnp.result_type(*jax.tree.leaves(sites)))),
+        update,
     )
 
 

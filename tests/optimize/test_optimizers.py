@@ -111,7 +111,7 @@ def lists(sites):
 @pytest.fixture
 def exact(monkeypatch, lists):
     """No search: the lists do not matter here."""
-    monkeypatch.setattr("sad_jax.optimize.loop.find_candidates", lambda sites, canvas: lists)
+    monkeypatch.setattr("sad_jax.optimize.loop.find_candidates", lambda sites, canvas, **_: lists)
 
 
 def after_an_edit(state: sad.State) -> sad.State:
