@@ -55,7 +55,7 @@ def steps(mesh) -> dict:
         state = sad.refresh(state)
     state = sad.densify(sad.prune(state, loss, 3), loss, 6)
     found |= {f"{name} after edits": leaf for name, leaf in vars(state.sites).items()}
-    options = {"optimizer": sad.gauss_newton(iterations=2), "refresh_every": 1, "mesh": mesh}
+    options = {"optimizer": sad.gauss_newton(0.3, iterations=1), "refresh_every": 1, "mesh": mesh}
     best = sad.minimize(loss, sites, canvas, steps=1, **options)
     return found | {f"{name} by Newton": leaf for name, leaf in vars(best.sites).items()}
 

@@ -53,8 +53,8 @@ def test_four_devices_equal_one(tmp_path):
     assert found["fast"].tobytes() == found["again"].tobytes()
     alone = sharded.fits(None)
     for name in ("fast", "paper"):
-        assert_equal(found, {f"{name} history": alone[f"{name} history"]}, room=1e-3)
-        np.testing.assert_allclose(found[f"{name} psnr"], alone[f"{name} psnr"], atol=0.03)
+        assert_equal(found, {f"{name} history": alone[f"{name} history"]}, room=5e-3)
+        np.testing.assert_allclose(found[f"{name} psnr"], alone[f"{name} psnr"], atol=0.1)
 
 
 @pytest.mark.slow
