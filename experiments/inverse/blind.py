@@ -22,13 +22,12 @@ from experiments.inverse.common import (
     PIXEL_RATE,
     Problem,
     Settings,
-    adam,
     arguments,
     crop,
-    even_sites,
     run,
     run_tv,
     title_of,
+    with_params,
 )
 from sad_jax import priors
 
@@ -77,18 +76,7 @@ def joint(picture: jax.Array, logits: jax.Array, data: jax.Array, weight: float)
 
 def sad_joint(problem: Problem, settings: Settings, seed: int):
     """Sites and kernel at once."""
-    state = sad.minimize(
-        joint,
-        even_sites(problem, settings.tv_sites, jax.random.key(seed)),
-        problem.start.shape[:2],
-        problem.data,
-        settings.tv,
-        num_sites=settings.tv_sites,
-        color_range=(0.0, 1.0),
-        params=first_guess(),
-        params_optimizer=optax.adam(KERNEL_RATE),
-        **adam(settings.adam_steps),
-    )
+    state = with_params(joint, first_guess(), KERNEL_RATE, problem, settings, seed)
     numbers = settings.tv_sites * (PARAMETERS + problem.start.shape[2]) + first_guess().size
     return sad.render(state.sites, state.lists), numbers
 

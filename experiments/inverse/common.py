@@ -198,6 +198,24 @@ def even_sites(problem: Problem, sites: int, key: jax.Array) -> sad.Sites:
     return even.replace(color=problem.start[row, column])
 
 
+def with_params(
+    loss: Callable, params: jax.Array, rate: float, problem: Problem, settings: Settings, seed: int
+) -> sad.State:
+    """Sites and other unknowns at once: ``loss`` of picture, params, data and the weight of TV."""
+    return sad.minimize(
+        loss,
+        even_sites(problem, settings.tv_sites, jax.random.key(seed)),
+        problem.start.shape[:2],
+        problem.data,
+        settings.tv,
+        num_sites=settings.tv_sites,
+        color_range=(0.0, 1.0),
+        params=params,
+        params_optimizer=optax.adam(rate),
+        **adam(settings.adam_steps),
+    )
+
+
 def run_pixels(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
     """The same loss and steps, every pixel a free number in [0, 1]."""
     picture = _adam_on_pixels(problem.operator, problem.data, problem.start, settings.adam_steps)

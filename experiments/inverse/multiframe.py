@@ -15,9 +15,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.tree_util import Partial
-from PIL import Image
 from skimage.registration import phase_cross_correlation
 
 import sad_jax as sad
@@ -25,15 +23,14 @@ from experiments.inverse.common import (
     PARAMETERS,
     Problem,
     Settings,
-    adam,
     arguments,
     crop,
-    even_sites,
     run,
     run_tv,
     title_of,
+    with_params,
 )
-from experiments.inverse.superres import FACTOR, averaged
+from experiments.inverse.superres import FACTOR, averaged, lanczos
 from sad_jax import priors
 
 SIDE, CORNER = 128, (130, 70)
@@ -82,20 +79,10 @@ def joint(picture: jax.Array, shifts: jax.Array, data: jax.Array, weight: float)
 
 def sad_joint(told: dict, problem: Problem, settings: Settings, seed: int):
     """Sites and shifts at once."""
-    state = sad.minimize(
-        joint,
-        even_sites(problem, settings.tv_sites, jax.random.key(seed)),
-        problem.start.shape[:2],
-        problem.data,
-        settings.tv,
-        num_sites=settings.tv_sites,
-        color_range=(0.0, 1.0),
-        params=problem.operator.args[0],
-        params_optimizer=optax.adam(SHIFT_RATE),
-        **adam(settings.adam_steps),
-    )
+    guess = problem.operator.args[0]
+    state = with_params(joint, guess, SHIFT_RATE, problem, settings, seed)
     off = lambda shifts: float(jnp.sqrt(jnp.mean((shifts - told["shifts"])[1:] ** 2)))  # noqa: E731
-    told["off"] = {"found": off(state.params), "by correlation": off(problem.operator.args[0])}
+    told["off"] = {"found": off(state.params), "by correlation": off(guess)}
     print(f"shifts are off by {told['off']}", flush=True)
     numbers = settings.tv_sites * (PARAMETERS + problem.start.shape[2]) + problem.data.shape[0] * 2
     return sad.render(state.sites, state.lists), numbers
@@ -107,11 +94,8 @@ def tv_told(told: dict, problem: Problem, settings: Settings, seed: int):
     return run_tv(dataclasses.replace(problem, operator=operator), settings, seed)
 
 
-def lanczos(problem: Problem, *_):
-    """Of the first frame."""
-    channels = [Image.fromarray(np.array(c)) for c in np.moveaxis(problem.data[0], -1, 0)]
-    enlarged = [np.asarray(c.resize((SIDE, SIDE), Image.Resampling.LANCZOS)) for c in channels]
-    return np.stack(enlarged, -1), problem.start.size
+def first_frame(problem: Problem, *_):
+    return lanczos(dataclasses.replace(problem, data=problem.data[0]))
 
 
 if __name__ == "__main__":
@@ -122,6 +106,6 @@ if __name__ == "__main__":
         "SAD + TV, shifts found": partial(sad_joint, told),
         "TV, shifts by correlation": run_tv,
         "TV, true shifts": partial(tv_told, told),
-        "Lanczos, one frame": lanczos,
+        "Lanczos, one frame": first_frame,
     }
     run("inverse_multiframe", f"{FRAMES} frames, unknown shifts", problems, methods, args)
