@@ -65,15 +65,7 @@ def second_variation(
     is large beside the differences it is, up to constants, the bending energy |Hessian|^2, whose
     minimiser is biharmonic.
 
-    Args:
-      image: float[H, W, C].
-      rounding: e, see this module's head; the least value.
-
-    Returns:
-      float[], in values a pixel.
-
-    Raises:
-      ValueError: an image of other axes.
+    Args, returns and raises as those of ``total_variation``.
 
     Example:
       >>> import jax.numpy as jnp

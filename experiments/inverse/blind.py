@@ -22,11 +22,10 @@ from experiments.inverse.common import (
     PIXEL_RATE,
     Problem,
     Settings,
-    arguments,
     crop,
-    run,
+    main,
+    of_each,
     run_tv,
-    title_of,
     with_params,
 )
 from sad_jax import priors
@@ -108,13 +107,14 @@ def as_seen(problem: Problem, *_):
     return problem.start, problem.start.size
 
 
-if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    methods = {
+def methods(_: Settings) -> dict:
+    return {
         "SAD + TV, kernel found": sad_joint,
         "pixels, same loss": pixels_joint,
         "TV, true kernel": run_tv,
         "as it is seen": as_seen,
     }
-    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    run("inverse_blind", "blind deblurring", problems, methods, args)
+
+
+if __name__ == "__main__":
+    main("inverse_blind", "blind deblurring", of_each(make), methods, SETTINGS)

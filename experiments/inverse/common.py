@@ -1,19 +1,21 @@
 """What the inverse problems share: the methods that fit any linear operator, figures, pictures.
 
-A problem is data y = A(truth) + noise. Five methods know nothing more. SAD and a grid of pixels
-minimise the same loss, mean |A(c) - y|^2, with Adam in the same number of steps. TV adds the total
-variation: over pixels by a primal-dual algorithm, over sites by Adam or Gauss-Newton, from one
-start and as the mean of several. None looks at the truth: steps and settings are fixed beforehand.
+A problem is data y = A(truth) + noise. SAD and a grid of pixels minimise the same loss, mean |A(c)
+- y|^2, with Adam in the same number of steps. TV adds the total variation: over pixels by a
+primal-dual algorithm, over sites by Adam or Gauss-Newton, as the mean of several starts and by the
+first of them alone. None looks at the truth: steps and settings are fixed beforehand.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,8 @@ LEVELS = tuple(i / 20 for i in range(1, 20))  # of error bars
 BINS = 10  # of values by their spread
 SMALL = {"adam_steps": 3, "newton_steps": 2, "tv_steps": 20, "members": 2}
 SEEDS = (0, 1, 2)
+PHOTOS = ("tests/data/kodim23_half.png",)
+MEAN = ", mean of "
 GAP = 4  # pixels between two pictures of the montage
 
 Picture = np.ndarray | jax.Array
@@ -82,6 +86,22 @@ class Problem:
             for name, values in {"spreads": spread, "errors": error}.items():
                 figures[name] = [float(np.sqrt(np.mean(values[t] ** 2))) for t in tenths]
         return figures
+
+
+class Found(NamedTuple):
+    """What a method has come to.
+
+    Attributes:
+      picture: float[H, W, C].
+      parameters: how many numbers it has.
+      std: of an ensemble, whose mean the picture is; like the picture.
+      first: the picture of the ensemble's first member alone.
+    """
+
+    picture: Picture
+    parameters: int
+    std: Picture | None = None
+    first: Picture | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,25 +157,20 @@ def gauss_newton(steps: int) -> dict:
     return {"steps": steps, "optimizer": sad.gauss_newton(damping), "refresh_every": 1}
 
 
-def run_sad(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
+def run_sad(problem: Problem, settings: Settings, seed: int) -> Found:
     """The same loss over sites."""
     return minimize(problem, seed, settings.sites, squared, **adam(settings.adam_steps))
 
 
-def run_sad_tv(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, int]:
-    """TV's loss over sites."""
-    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **settings.solver())
-
-
-def run_ensemble(problem: Problem, settings: Settings, seed: int) -> tuple[jax.Array, ...]:
-    """The mean of TV's loss over sites from several starts, and their standard deviation."""
+def run_ensemble(problem: Problem, settings: Settings, seed: int) -> Found:
+    """TV's loss over sites, from several starts."""
     return ensemble(problem, settings, seed, penalised, settings.tv)
 
 
 def ensemble(
-    problem: Problem, settings: Settings, seed: int, loss: Callable, *weight: float
-) -> tuple[jax.Array, ...]:
-    """``sad.minimize_ensemble`` from starts as those of ``minimize``."""
+    problem: Problem, settings: Settings, seed: int, loss: Callable, *weight: float, **options
+) -> Found:
+    """``sad.minimize_ensemble`` from starts as those of ``minimize``, by the settings' solver."""
     starts = jax.vmap(lambda key: even_sites(problem, settings.tv_sites, key))
     found = sad.minimize_ensemble(
         loss,
@@ -166,15 +181,15 @@ def ensemble(
         *weight,
         num_sites=settings.tv_sites,
         color_range=(0.0, 1.0),
-        **settings.solver(),
+        **settings.solver() | options,
     )
     numbers = settings.members * settings.tv_sites * (PARAMETERS + problem.start.shape[2])
-    return found.mean, numbers, found.std
+    return Found(found.mean, numbers, found.std, found.pictures[0])
 
 
 def minimize(
     problem: Problem, seed: int, sites: int, loss: Callable, *weight: float, **options
-) -> tuple[jax.Array, int]:
+) -> Found:
     """``sad.minimize`` from a quarter of the sites, spread evenly."""
     state = sad.minimize(
         loss,
@@ -188,7 +203,7 @@ def minimize(
         **options,
     )
     numbers = sites * (PARAMETERS + problem.start.shape[2])
-    return sad.render(state.sites, state.lists), numbers
+    return Found(sad.render(state.sites, state.lists), numbers)
 
 
 def even_sites(problem: Problem, sites: int, key: jax.Array) -> sad.Sites:
@@ -216,10 +231,10 @@ def with_params(
     )
 
 
-def run_pixels(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
+def run_pixels(problem: Problem, settings: Settings, _) -> Found:
     """The same loss and steps, every pixel a free number in [0, 1]."""
     picture = _adam_on_pixels(problem.operator, problem.data, problem.start, settings.adam_steps)
-    return picture, problem.start.size
+    return Found(picture, problem.start.size)
 
 
 @partial(jax.jit, static_argnames="steps")
@@ -234,10 +249,10 @@ def _adam_on_pixels(operator, data: jax.Array, start: jax.Array, steps: int) -> 
     return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
 
 
-def run_tv(problem: Problem, settings: Settings, _) -> tuple[jax.Array, int]:
+def run_tv(problem: Problem, settings: Settings, _) -> Found:
     """mean |A(c) - y|^2 + tv * mean |grad c|, c in [0, 1], by Chambolle and Pock's algorithm."""
     picture = primal_dual(problem, priors.slopes, settings.tv, settings.tv_steps)
-    return picture, problem.start.size
+    return Found(picture, problem.start.size)
 
 
 def primal_dual(problem: Problem, edges_of: Callable, weight: float, steps: int) -> jax.Array:
@@ -282,19 +297,23 @@ Method = Callable[[Problem, Settings, int], tuple]
 
 def linear_methods(settings: Settings) -> dict[str, Method]:
     """Those that any linear operator has."""
-    return {
-        "SAD": run_sad,
-        "SAD + TV": run_sad_tv,
-        f"SAD + TV, mean of {settings.members}": run_ensemble,
-        "pixels, same loss": run_pixels,
-        "TV": run_tv,
-    }
+    return {"SAD": run_sad} | with_tv(settings) | {"pixels, same loss": run_pixels}
 
 
-def arguments(description: str, settings: Settings, photos: list[str]) -> argparse.Namespace:
+def with_tv(settings: Settings) -> dict[str, Method]:
+    """Those of them that have the total variation."""
+    return {name_of_mean("SAD + TV", settings): run_ensemble, "TV": run_tv}
+
+
+def name_of_mean(name: str, settings: Settings) -> str:
+    """Of an ensemble; its first member alone is called by the name itself."""
+    return f"{name}{MEAN}{settings.members}"
+
+
+def arguments(settings: Settings, pictures: Sequence[str]) -> argparse.Namespace:
     """The command line that all problems share."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("photos", nargs="*", default=photos)
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__.splitlines()[0])
+    parser.add_argument("photos", nargs="*", default=pictures)
     parser.add_argument("--small", action="store_true", help="a few steps, to see that it runs")
     parser.add_argument("--out", help="folder for NAME.json and NAME.png, of the first seed")
     for name, value in dataclasses.asdict(settings).items():
@@ -306,54 +325,72 @@ def arguments(description: str, settings: Settings, photos: list[str]) -> argpar
     return args
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    return Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
+def of_each(make: Callable[..., Problem], named: dict[str, Any] | None = None) -> Callable:
+    """Problems by name, of pictures given in the command line: photographs, or names of others."""
+
+    def problems(given: list[str]) -> dict[str, Callable[[int], Problem]]:
+        if named is not None:
+            return {name: partial(make, named[name]) for name in given}
+        return {title_of(photo): partial(make, photo) for photo in given}
+
+    return problems
 
 
-def run(
+def main(
     name: str,
     title: str,
-    problems: dict[str, Callable[[int], Problem]],
-    methods: dict[str, Method],
-    args: argparse.Namespace,
+    problems: Callable[[list[str]], dict[str, Callable[[int], Problem]]],
+    methods: Callable[[Settings], dict[str, Method]],
+    settings: Settings,
+    pictures: Sequence[str] = PHOTOS,
 ) -> None:
     """All methods on all problems and seeds: a table; JSON and a montage in the folder ``out``.
 
     Args:
       name: of the files.
       title: of the kind of problem.
-      problems: by the picture's name, seed -> Problem.
-      methods: (problem, settings, seed) -> (picture, number of parameters[, spread]).
-      args: of ``arguments``.
+      problems: pictures of the command line -> by the picture's name, seed -> Problem.
+      methods: settings -> by name, (problem, settings, seed) -> Found, or a tuple of its first
+        fields.
+      settings: unless the command line says otherwise.
+      pictures: the same.
     """
-    settings, rows, montage = settings_of(args), [], []
+    args = arguments(settings, pictures)
+    settings = Settings(**{f.name: getattr(args, f.name) for f in dataclasses.fields(Settings)})
+    rows: list[dict] = []
+    montage = []
     columns = ("problem", "picture", "method", "PSNR", "SSIM", "parameters", "seconds")
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for picture_title, make in problems.items():
+    for picture_title, make in problems(args.photos).items():
         found: dict[str, list[dict]] = {}
         for seed in args.seeds:
             problem = make(seed)
             strip = [problem.truth, problem.shown]
-            for method, solve in methods.items():
+            for method, solve in methods(settings).items():
                 begin = time.process_time()
-                picture, parameters, *std = jax.block_until_ready(solve(problem, settings, seed))
+                one = Found(*jax.block_until_ready(solve(problem, settings, seed)))
                 seconds = time.process_time() - begin
-                figures = problem.figures(picture, *std)
-                figures |= {"seconds": seconds, "parameters": parameters}
-                found.setdefault(method, []).append(figures)
-                strip.append(np.clip(picture, 0, 1))
+                if one.first is not None:
+                    alone = {"parameters": one.parameters // settings.members}
+                    alone |= problem.figures(one.first)
+                    found.setdefault(method.partition(MEAN)[0], []).append(alone)
+                figures = {"seconds": seconds, "parameters": one.parameters}
+                found.setdefault(method, []).append(figures | problem.figures(one.picture, one.std))
+                strip.append(np.clip(one.picture, 0, 1))
             if seed == args.seeds[0]:
                 montage.append(strip)
         for method, figures in found.items():
             row = {"problem": title, "picture": picture_title, "method": method}
-            for key in figures[0].keys() - {"parameters"}:
+            for key in sorted(figures[0].keys() - {"parameters"}):
                 values = [f[key] for f in figures]
                 row |= {key: np.mean(values, 0).tolist(), f"{key}_by_seed": values}
             rows.append(row | {"parameters": figures[0]["parameters"]})
             spread = np.ptp(rows[-1]["psnr_by_seed"]) / 2
+            seconds = f"{rows[-1]['seconds']:.1f}" if "seconds" in rows[-1] else ""
             print(
                 "| {problem} | {picture} | {method} | {psnr:.2f} ± {spread:.2f} | {ssim:.3f} "
-                "| {parameters} | {seconds:.1f} |".format(spread=spread, **rows[-1]),
+                "| {parameters:,} | ".format(spread=spread, **rows[-1])
+                + f"{seconds} |",
                 flush=True,
             )
         if args.out:  # after each picture, so that a run that is broken off leaves something

@@ -8,7 +8,7 @@ and compared at half of it; the phantoms are Shepp and Logan's and random, soft 
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -16,14 +16,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scico.linop.xray import XRayTransform2D
 
-from experiments.inverse.common import (
-    Problem,
-    Settings,
-    arguments,
-    linear_methods,
-    run,
-    settings_of,
-)
+from experiments.inverse.common import Problem, Settings, linear_methods, main, of_each
 from experiments.inverse.phantoms import PHANTOMS
 
 SIDE = 128
@@ -63,8 +56,10 @@ def fbp(problem: Problem, *_):
     return projector(SIDE).fbp(problem.data)[..., None], problem.start.size
 
 
+def methods(settings: Settings) -> dict:
+    return linear_methods(settings) | {"FBP": fbp}
+
+
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, list(PHANTOMS))
-    problems = {name: partial(make, PHANTOMS[name]) for name in args.photos}
-    methods = linear_methods(settings_of(args)) | {"FBP": fbp}
-    run("inverse_ct", f"CT, {VIEWS} views", problems, methods, args)
+    problems = of_each(make, PHANTOMS)
+    main("inverse_ct", f"CT, {VIEWS} views", problems, methods, SETTINGS, list(PHANTOMS))

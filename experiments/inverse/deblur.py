@@ -16,16 +16,7 @@ from jax.tree_util import Partial
 from scico.linop import CircularConvolve
 from skimage.restoration import richardson_lucy, wiener
 
-from experiments.inverse.common import (
-    Problem,
-    Settings,
-    arguments,
-    crop,
-    linear_methods,
-    run,
-    settings_of,
-    title_of,
-)
+from experiments.inverse.common import Problem, Settings, crop, linear_methods, main, of_each
 
 SIDE, CORNER = 128, (130, 70)
 SIGMA = 2.0  # of the PSF, in pixels
@@ -64,16 +55,20 @@ def by_channel(solve, problem: Problem, *_):
     return picture.astype(np.float32), problem.start.size
 
 
+def richardson(iterations: int):
+    """Richardson and Lucy's method with so many iterations."""
+    return partial(by_channel, lambda data, psf: richardson_lucy(data, psf, num_iter=iterations))
+
+
 OTHERS = {
     "Wiener": partial(by_channel, lambda data, psf: wiener(data, psf, BALANCE)),
-    "Richardson-Lucy": partial(
-        by_channel, lambda data, psf: richardson_lucy(data, psf, num_iter=ITERATIONS)
-    ),
+    "Richardson-Lucy": richardson(ITERATIONS),
 }
 
 
+def methods(settings: Settings) -> dict:
+    return linear_methods(settings) | OTHERS
+
+
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    methods = linear_methods(settings_of(args)) | OTHERS
-    run("inverse_deblur", "deblurring", problems, methods, args)
+    main("inverse_deblur", "deblurring", of_each(make), methods, SETTINGS)

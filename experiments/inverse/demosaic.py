@@ -13,16 +13,7 @@ import numpy as np
 from jax.tree_util import Partial
 from scipy.ndimage import correlate
 
-from experiments.inverse.common import (
-    Problem,
-    Settings,
-    arguments,
-    crop,
-    linear_methods,
-    run,
-    settings_of,
-    title_of,
-)
+from experiments.inverse.common import Problem, Settings, crop, main, of_each, with_tv
 
 SIDE, CORNER = 128, (130, 70)
 NOISE = 0.02  # standard deviation
@@ -96,8 +87,9 @@ def malvar(problem: Problem, *_):
     return np.clip(picture, 0, 1), problem.start.size
 
 
+def methods(settings: Settings) -> dict:
+    return with_tv(settings) | {"Malvar": malvar, "bilinear": bilinear}
+
+
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    methods = linear_methods(settings_of(args)) | {"Malvar": malvar, "bilinear": bilinear}
-    run("inverse_demosaic", "demosaicing", problems, methods, args)
+    main("inverse_demosaic", "demosaicing", of_each(make), methods, SETTINGS)

@@ -20,11 +20,10 @@ from skimage.restoration import denoise_tv_chambolle
 from experiments.inverse.common import (
     Problem,
     Settings,
-    arguments,
-    linear_methods,
-    run,
+    main,
+    name_of_mean,
     run_ensemble,
-    settings_of,
+    with_tv,
 )
 
 SIDE, CHANNELS, MATERIALS = 64, 31, 4
@@ -90,8 +89,8 @@ def components_and_tv(problem: Problem, *_):
 
 
 def sad_of_components(problem: Problem, settings: Settings, seed: int):
-    """The same loss over sites of so many channels, as the mean of several starts."""
-    deviations = []
+    """The same loss over sites of so many channels, from several starts."""
+    ensembles = []
 
     def maps_of(maps: np.ndarray) -> np.ndarray:
         low, length = maps.min(), np.ptp(maps)
@@ -99,23 +98,28 @@ def sad_of_components(problem: Problem, settings: Settings, seed: int):
         reduced = Problem(data, Partial(same), data, data, data)
         weight = 2 * MAPS_TV * NOISE / (MATERIALS * length)  # ours is a mean of squares
         few = dataclasses.replace(settings, tv=weight)
-        found, numbers, std = run_ensemble(reduced, few, seed)
-        deviations.extend((numbers, length * np.asarray(std)))
-        return length * np.asarray(found) + low
+        ensembles.append((run_ensemble(reduced, few, seed), low, length))
+        return length * np.asarray(ensembles[0][0].picture) + low
 
     cube, _ = from_maps(problem, maps_of)
-    numbers, std = deviations
-    first = principal(problem)[1]
-    return cube, numbers, np.sqrt(std**2 @ first**2).astype(np.float32)
+    (found, low, length), first = ensembles[0], principal(problem)[1]
+    std = np.sqrt((length * np.asarray(found.std)) ** 2 @ first**2).astype(np.float32)
+    alone, _ = from_maps(problem, lambda _: length * np.asarray(found.first) + low)
+    return cube, found.parameters, std, alone
 
 
-if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["1"])
-    problems = {f"cube {which}": partial(make, int(which)) for which in args.photos}
-    settings = settings_of(args)
-    methods = linear_methods(settings) | {
-        f"SAD + TV of components, mean of {settings.members}": sad_of_components,
+def methods(settings: Settings) -> dict:
+    return with_tv(settings) | {
+        name_of_mean("SAD + TV of components", settings): sad_of_components,
         "components": components,
         "components + TV": components_and_tv,
     }
-    run("inverse_hyperspectral", f"denoising, {CHANNELS} channels", problems, methods, args)
+
+
+def cubes(given: list[str]) -> dict:
+    return {f"cube {which}": partial(make, int(which)) for which in given}
+
+
+if __name__ == "__main__":
+    title = f"denoising, {CHANNELS} channels"
+    main("inverse_hyperspectral", title, cubes, methods, SETTINGS, ["1"])

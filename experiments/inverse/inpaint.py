@@ -22,15 +22,13 @@ from skimage.restoration import inpaint_biharmonic
 from experiments.inverse.common import (
     Problem,
     Settings,
-    arguments,
     crop,
     ensemble,
     linear_methods,
+    main,
     minimize,
     primal_dual,
-    run,
     run_tv,
-    settings_of,
     squared,
     title_of,
 )
@@ -141,19 +139,23 @@ def nearest(problem: Problem, *_):
     return problem.start, problem.start.size
 
 
-if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    problems = {
+def problems(photos: list[str]) -> dict:
+    return {
         f"{title_of(photo)}, {kind}": partial(make, photo, kind)
-        for photo in args.photos
+        for photo in photos
         for kind in KINDS
     }
-    settings = settings_of(args)
-    methods = linear_methods(settings) | {
+
+
+def methods(settings: Settings) -> dict:
+    return linear_methods(settings) | {
         f"SAD + chosen prior, mean of {settings.members}": chosen,
         "second order": second_order_of_pixels,
         "TV and biharmonic, mean": mean_of_both,
         "biharmonic": biharmonic,
         "nearest": nearest,
     }
-    run("inverse_inpaint", "inpainting", problems, methods, args)
+
+
+if __name__ == "__main__":
+    main("inverse_inpaint", "inpainting", problems, methods, SETTINGS)

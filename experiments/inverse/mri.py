@@ -8,21 +8,12 @@ phantom with a smooth phase. TV over pixels is the usual method (Lustig, Donoho 
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from experiments.inverse.common import (
-    Problem,
-    Settings,
-    arguments,
-    linear_methods,
-    run,
-    settings_of,
-)
+from experiments.inverse.common import Problem, Settings, main, of_each, with_tv
 from experiments.inverse.phantoms import PHANTOMS
 
 SIDE = 128
@@ -70,8 +61,10 @@ def zero_filling(problem: Problem, *_):
     return problem.start, problem.start.size
 
 
+def methods(settings: Settings) -> dict:
+    return with_tv(settings) | {"zero filling": zero_filling}
+
+
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, list(PHANTOMS))
-    problems = {name: partial(make, PHANTOMS[name]) for name in args.photos}
-    methods = linear_methods(settings_of(args)) | {"zero filling": zero_filling}
-    run("inverse_mri", f"MRI, {LINES} of {SIDE} lines", problems, methods, args)
+    title = f"MRI, {LINES} of {SIDE} lines"
+    main("inverse_mri", title, of_each(make, PHANTOMS), methods, SETTINGS, list(PHANTOMS))

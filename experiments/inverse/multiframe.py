@@ -23,11 +23,10 @@ from experiments.inverse.common import (
     PARAMETERS,
     Problem,
     Settings,
-    arguments,
     crop,
-    run,
+    main,
+    of_each,
     run_tv,
-    title_of,
     with_params,
 )
 from experiments.inverse.superres import FACTOR, averaged, lanczos
@@ -98,14 +97,16 @@ def first_frame(problem: Problem, *_):
     return lanczos(dataclasses.replace(problem, data=problem.data[0]))
 
 
-if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    told: dict = {}
-    problems = {title_of(photo): partial(make, told, photo) for photo in args.photos}
-    methods = {
+def methods(told: dict, _: Settings) -> dict:
+    return {
         "SAD + TV, shifts found": partial(sad_joint, told),
         "TV, shifts by correlation": run_tv,
         "TV, true shifts": partial(tv_told, told),
         "Lanczos, one frame": first_frame,
     }
-    run("inverse_multiframe", f"{FRAMES} frames, unknown shifts", problems, methods, args)
+
+
+if __name__ == "__main__":
+    told: dict = {}
+    title, problems = f"{FRAMES} frames, unknown shifts", of_each(partial(make, told))
+    main("inverse_multiframe", title, problems, partial(methods, told), SETTINGS)

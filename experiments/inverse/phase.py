@@ -4,12 +4,10 @@
 
 Data are the amplitudes |F(m c)| of a few known masks m of random phases (Candes, Li and
 Soltanolkotabi 2015), which tell a picture from its mirror. The loss mean (|F(m c)| - y)^2 is not
-convex. Over sites it is minimised by Adam, and with TV by Gauss-Newton of its linear part.
+convex; over sites, with TV, it is minimised by Gauss-Newton of its linear part.
 """
 
 from __future__ import annotations
-
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +19,11 @@ import sad_jax as sad
 from experiments.inverse.common import (
     Problem,
     Settings,
-    arguments,
     crop,
     ensemble,
-    gauss_newton,
-    minimize,
-    run,
-    run_pixels,
-    run_sad,
-    settings_of,
-    title_of,
+    main,
+    name_of_mean,
+    of_each,
 )
 from sad_jax import priors
 
@@ -84,8 +77,8 @@ def bent(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Ar
 
 
 def sad_tv(problem: Problem, settings: Settings, seed: int):
-    options = gauss_newton(settings.newton_steps)
-    return minimize(problem, seed, settings.tv_sites, bent, settings.tv, **options)
+    """From several starts."""
+    return ensemble(problem, settings, seed, bent, settings.tv)
 
 
 def pixels_tv(problem: Problem, settings: Settings, seed: int):
@@ -106,18 +99,14 @@ def _adam_tv(operator, data: jax.Array, start: jax.Array, weight: float) -> jax.
     return jax.lax.fori_loop(0, 600, step, (start, optimizer.init(start)))[0]
 
 
-if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    settings = settings_of(args)
-    methods = {
-        "SAD": run_sad,
-        "SAD + TV": sad_tv,
-        f"SAD + TV, mean of {settings.members}": lambda problem, settings, seed: ensemble(
-            problem, settings, seed, bent, settings.tv
-        ),
-        "pixels, same loss": run_pixels,
+def methods(settings: Settings) -> dict:
+    return {
+        name_of_mean("SAD + TV", settings): sad_tv,
         "TV": pixels_tv,
         "alternating projections": projections,
     }
-    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    run("inverse_phase", f"phase retrieval, {MASKS} masks", problems, methods, args)
+
+
+if __name__ == "__main__":
+    title = f"phase retrieval, {MASKS} masks"
+    main("inverse_phase", title, of_each(make), methods, SETTINGS)

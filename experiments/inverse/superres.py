@@ -7,24 +7,13 @@ The operator is JAX's own mean over 4 x 4 pixels.
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from PIL import Image
 
-from experiments.inverse.common import (
-    Problem,
-    Settings,
-    arguments,
-    crop,
-    linear_methods,
-    run,
-    settings_of,
-    title_of,
-)
+from experiments.inverse.common import Problem, Settings, crop, linear_methods, main, of_each
 
 SIDE, CORNER = 128, (130, 70)
 FACTOR = 4
@@ -55,8 +44,9 @@ def lanczos(problem: Problem, *_):
     return np.stack(enlarged, -1), problem.start.size
 
 
+def methods(settings: Settings) -> dict:
+    return linear_methods(settings) | {"Lanczos": lanczos}
+
+
 if __name__ == "__main__":
-    args = arguments(__doc__.splitlines()[0], SETTINGS, ["tests/data/kodim23_half.png"])
-    problems = {title_of(photo): partial(make, photo) for photo in args.photos}
-    methods = linear_methods(settings_of(args)) | {"Lanczos": lanczos}
-    run("inverse_superres", "super-resolution", problems, methods, args)
+    main("inverse_superres", "super-resolution", of_each(make), methods, SETTINGS)

@@ -108,10 +108,14 @@ def _push(primals, change: Sites) -> jax.Array:
 @broadcasting
 def _pull(backend: Backend, primals, cotangent: jax.Array) -> Sites:
     sites, lists = primals
-    image = lists.grid.split_image(cotangent)
-    pull_back = SitePass("pull_back", formula.PHI + sites.channels, formula.pull_back)
-    sums = sum_over_pixels(backend, sites, lists, pull_back, image)
+    sums = pull_back(backend, sites, lists, lists.grid.split_image(cotangent))
     return site_gradient(sites, lists.grid.size, sums)
+
+
+def pull_back(backend: Backend, sites: Sites, lists: Candidates, image: jax.Array) -> jax.Array:
+    """J' times a picture in blocks, in (phi, colour), float[6 + C, N]."""
+    pass_ = SitePass("pull_back", formula.PHI + sites.channels, formula.pull_back)
+    return sum_over_pixels(backend, sites, lists, pass_, image)
 
 
 @broadcasting

@@ -25,11 +25,11 @@ drawing; for 1/2 |A c - y|^2 it is (AJ)'(AJ). A step solves
     (J'HJ + damping h D) p = -J'g,        h = |g'Hg| / g'g,        D = diag J'J,
 
 by a few conjugate gradients from zero, preconditioned with h times the block diagonal of
-J'J + damping D. J, J' and H are applied, never formed: by ``jvp``, its transpose, and the ``jvp``
-of the loss's gradient. Where the user draws, J' is the ``vjp`` of that drawing and J its transpose,
-as a drawing by hand-written derivatives has no ``jvp``. D and the blocks are then those of the
-plain drawing, and h is multiplied by the ratio of the two |J s|^2, s = D^-1 J'g. Where L is not
-convex, H may bend downwards: conjugate gradients stop at the first such direction.
+J'J + damping D. J, J' and H are applied, never formed: by passes over the pixels, and the ``jvp``
+of the loss's gradient. Where the user draws, J and J' are that drawing's ``jvp`` and its transpose,
+D and the blocks those of the plain drawing, and h is multiplied by the ratio of the two |J s|^2,
+s = D^-1 J'g. Where L is not convex, H may bend downwards: conjugate gradients stop at the first
+such direction.
 
 The model is quadratic, the picture is not: where a few pixels decide, a step can make the loss
 larger. Such a step is taken back, and the damping of all sites is multiplied by ``FAILED`` for the
@@ -53,13 +53,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from sad_jax.backend import XLA, Backend
+from sad_jax.backend import XLA, Backend, resolve
 from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import draw as draw_lists
+from sad_jax.draw.passes import prepare, pull_back
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model.sites import Sites
-from sad_jax.model.tangent import GEOMETRY, TRUST_REGION, TrustRegion, as_updates, chain_matrix
-from sad_jax.optimize.least_squares import Curvature, Errors, gradient_and_curvature, make_target
+from sad_jax.model.tangent import (
+    GEOMETRY,
+    TRUST_REGION,
+    TrustRegion,
+    as_updates,
+    chain_matrix,
+    from_tangent,
+    to_tangent,
+)
+from sad_jax.optimize.least_squares import (
+    Curvature,
+    Errors,
+    Target,
+    change_of_picture,
+    gradient_and_curvature,
+    make_target,
+)
 from sad_jax.optimize.linear import (
     PIVOT,
     TINY,
@@ -203,7 +219,7 @@ def gauss_newton(
     bends sharply, as total variation does, let its second derivative be that of a quadratic above
     it: with ``l = stop_gradient(length)``, ``(length**2 / l + l) / 2`` has the value and the slope
     of ``length``; those of ``priors`` do. For squares of a function that is not linear, see
-    ``linearized``. It draws by plain XLA.
+    ``linearized``.
 
     Args:
       damping: relative, the least; or an optax schedule (steps done -> number), from 0.1 to 0.01,
@@ -249,36 +265,34 @@ def gauss_newton(
         now = state.caution * (damping(state.steps) if callable(damping) else damping)
         origin = jnp.zeros((GEOMETRY + sites.channels, sites.num_sites), sites.color.dtype)
         origin = alongside(origin, sites, lists)
+        plain = _Plain.of(sites, lists)
 
         def drawn(updates: Sites) -> jax.Array:
             moved = jax.tree.map(jnp.add, sites, updates)
-            return draw_lists(XLA, moved, lists) if draw is None else draw(moved, lists)
+            return plain.draw(moved, lists) if draw is None else draw(moved, lists)
 
-        def plain(tangent: jax.Array) -> jax.Array:
-            moved = jax.tree.map(jnp.add, sites, as_updates(sites, tangent))
-            return draw_lists(XLA, moved, lists)
-
-        picture, push = jax.linearize(lambda tangent: drawn(as_updates(sites, tangent)), origin)
-        pull = jax.linear_transpose(push, origin)
+        if draw is None:
+            picture, push, pull = plain.picture, plain.push, plain.pull
+        else:
+            of_tangent = lambda tangent: drawn(as_updates(sites, tangent))  # noqa: E731
+            picture, push = jax.linearize(of_tangent, origin)
+            transposed = jax.linear_transpose(push, origin)
+            pull = lambda change: transposed(change)[0]  # noqa: E731
         (value, slope), changes = jax.linearize(jax.value_and_grad(loss), picture)
         bend = lambda change: changes(change)[1]  # noqa: E731
         height = jnp.abs(jnp.vdot(slope, bend(slope))) / jnp.maximum(_squared(slope), TINY)
         height = jnp.maximum(height, TINY)
 
-        shown = picture if draw is None else jnp.zeros((*lists.canvas.shape, sites.channels))
-        target = make_target(lists.grid, shown.astype(sites.color.dtype), mesh=lists.mesh)
-        _, _, sums = gradient_and_curvature(sites, lists, target)
-        curvature = curvature_in_tangents(sites, lists.grid.size, sums)
+        curvature = plain.curvature()
         if draw is not None:
-            along = pull(slope)[0] / (curvature.diagonal + FLOOR)
-            by_plain = jax.jvp(plain, (origin,), (along,))[1]
-            ratio = _squared(push(along)) / jnp.maximum(_squared(by_plain), TINY)
+            along = pull(slope) / (curvature.diagonal + FLOOR)
+            ratio = _squared(push(along)) / jnp.maximum(_squared(plain.push(along)), TINY)
             height = jnp.maximum(height * ratio, TINY)
         added = now * curvature.diagonal + FLOOR
         step = conjugate_gradients(
-            lambda p: pull(bend(push(p)))[0] / height + added * p,
-            partial(solve_blocks, curvature, added),
-            -pull(slope)[0] / height,
+            lambda p: pull(bend(push(p))) / height + added * p,
+            partial(solve_blocks, curvature, added, backend=plain.backend),
+            -pull(slope) / height,
             iterations,
         )
         updates = as_updates(sites, TRUST_REGION.capped(step))
@@ -292,6 +306,47 @@ def gauss_newton(
         lambda sites: Damped(jnp.int32(0), jnp.ones((), jnp.result_type(*jax.tree.leaves(sites)))),
         update,
     )
+
+
+class _Plain(NamedTuple):
+    """The plain drawing of sites by the passes of a backend: the picture, J and J' in tangents."""
+
+    backend: Backend
+    sites: Sites
+    lists: Candidates
+    target: Target  # the picture itself, of weight one
+
+    @classmethod
+    def of(cls, sites: Sites, lists: Candidates) -> _Plain:
+        backend = resolve(None, (sites, lists), k=lists.k)
+        lists = prepare(backend, sites, lists)
+        picture = draw_lists(backend, sites, lists)
+        target = make_target(lists.grid, picture, backend=backend, mesh=lists.mesh)
+        return cls(backend, sites, lists, target)
+
+    @property
+    def picture(self) -> jax.Array:
+        return self.target.picture(self.lists.grid)
+
+    def draw(self, sites: Sites, lists: Candidates) -> jax.Array:
+        return draw_lists(self.backend, sites, lists)
+
+    def push(self, tangent: jax.Array) -> jax.Array:
+        """J times a tangent, float[H, W, C]."""
+        vector = from_tangent(self.sites, self.lists.grid.size, tangent)
+        change = change_of_picture(self.sites, self.lists, self.target, vector)
+        return self.target.replace(image=change).picture(self.lists.grid)
+
+    def pull(self, change: jax.Array) -> jax.Array:
+        """J' times float[H, W, C], a tangent."""
+        blocks = make_target(self.lists.grid, change, mesh=self.lists.mesh).image
+        sums = pull_back(self.backend, self.sites, self.lists, blocks)
+        return to_tangent(self.sites, self.lists.grid.size, sums)
+
+    def curvature(self) -> Curvature:
+        """The block diagonal of J'J in tangents."""
+        _, _, sums = gradient_and_curvature(self.sites, self.lists, self.target)
+        return curvature_in_tangents(self.sites, self.lists.grid.size, sums, self.backend)
 
 
 def linearized(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
