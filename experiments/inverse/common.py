@@ -34,6 +34,8 @@ PIXEL_RATE = 0.01  # of Adam on pixels, falling like that of SAD
 BALANCE = 10.0  # of the primal-dual algorithm: its primal step over its dual one, square root
 PARAMETERS = 7  # of a site, besides its colours
 LEVELS = tuple(i / 20 for i in range(1, 20))  # of error bars
+SHARES = tuple(i / 100 for i in range(5, 100, 2))  # of errors
+LEAST_SPREAD = 1e-6  # where all members agree
 BINS = 10  # of values by their spread
 SMALL = {"adam_steps": 3, "newton_steps": 2, "tv_steps": 20, "members": 2}
 SEEDS = (0, 1, 2)
@@ -69,8 +71,9 @@ class Problem:
         """Of what is scored; of an ensemble also how its spread and its error go together.
 
         ``coverage``: of each of the LEVELS, the share of values nearer to the mean than a normal
-        distribution of that spread has at that level. ``spreads``, ``errors``: root mean squares of
-        the values of each tenth, from the least spread to the largest.
+        distribution of that spread has at that level. ``ratios``: of each of the SHARES, the least
+        factor of the spread within which such a share of the errors lies. ``spreads``, ``errors``:
+        root mean squares of the values of each tenth, from the least spread to the largest.
         """
         picture, truth = np.clip(picture, 0, 1), np.asarray(self.truth)
         figures = {"psnr": psnr(picture, truth), "ssim": ssim(picture, truth)}
@@ -82,6 +85,8 @@ class Problem:
             figures["correlation"] = float(np.corrcoef(error, spread)[0, 1])
             reach = norm.ppf((1 + np.asarray(LEVELS)) / 2)
             figures["coverage"] = [float(np.mean(error <= z * spread)) for z in reach]
+            ratios = error / np.maximum(spread, LEAST_SPREAD)
+            figures["ratios"] = np.quantile(ratios, SHARES).tolist()
             tenths = np.array_split(np.argsort(spread), BINS)
             for name, values in {"spreads": spread, "errors": error}.items():
                 figures[name] = [float(np.sqrt(np.mean(values[t] ** 2))) for t in tenths]
@@ -395,7 +400,7 @@ def main(
             )
         if args.out:  # after each picture, so that a run that is broken off leaves something
             path = Path(args.out) / name
-            shared = {"levels": LEVELS, "seeds": list(args.seeds), "rows": rows}
+            shared = {"levels": LEVELS, "shares": SHARES, "seeds": list(args.seeds), "rows": rows}
             write_report(f"{path}.json", **dataclasses.asdict(settings), **shared)
             sad.write_image(f"{path}.png", np.concatenate([_strip(row) for row in montage]))
 
