@@ -2,8 +2,9 @@
 
     python -m experiments.inverse.inpaint [PHOTO ...] [--out FOLDER]
 
-What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal. One
-row chooses its prior by what it predicts of known pixels that are held out, or of known blocks.
+What is known has noise. PSNR counts the missing pixels only. The operator is scico's diagonal. Half
+of an ensemble has the total variation and starts from TV's picture over pixels, the other half has
+the second variation and starts from the biharmonic one.
 """
 
 from __future__ import annotations
@@ -20,27 +21,29 @@ from scipy.ndimage import distance_transform_edt
 from skimage.restoration import inpaint_biharmonic
 
 from experiments.inverse.common import (
+    MEAN,
+    Found,
     Problem,
     Settings,
     crop,
     ensemble,
-    linear_methods,
+    gauss_newton,
     main,
     minimize,
+    penalised,
     primal_dual,
     run_tv,
     squared,
     title_of,
 )
-from sad_jax import priors, tuning
+from sad_jax import priors
 
 SIDE, CORNER = 128, (130, 70)
 MISSING = 0.8
 BLOCKS, BLOCK = 24, 14  # squares of so many pixels a side
 NOISE = 0.01  # standard deviation
-SECOND = 1e-3  # weight of the prior of second order over pixels
-CHOICES = ((3e-3, 0.0), (0.0, 1e-3), (0.0, 4e-3))  # weights of TV and of the second order
-HELD_OUT = 0.15  # of the pixels, or blocks
+SECOND = 1e-3  # weight of the second variation
+SITES_TV = 1e-3  # weight of TV over sites
 SETTINGS = Settings(sites=1200, tv=3e-4, tv_sites=1200, tv_solver="gauss_newton")
 
 
@@ -61,32 +64,18 @@ def masked(mask: jax.Array, picture: jax.Array) -> jax.Array:
     return Diagonal(mask)(picture)
 
 
-@dataclasses.dataclass(frozen=True)
-class Inpainting(Problem):
-    """``hole``: side of what is missing in one piece, in pixels."""
-
-    hole: int = 1
+KINDS = {"80 % missing": scattered, "blocks": blocks}
 
 
-KINDS = {"80 % missing": (scattered, 1), "blocks": (blocks, BLOCK)}
-
-
-def make(photo: str, kind: str, seed: int) -> Inpainting:
+def make(photo: str, kind: str, seed: int) -> Problem:
     truth = jnp.asarray(crop(photo, CORNER, SIDE))
     mask_key, noise_key = jax.random.split(jax.random.key(seed))
-    draw, hole = KINDS[kind]
-    noisy = truth + NOISE * jax.random.normal(noise_key, truth.shape)
-    return posed(truth, noisy, draw(mask_key), hole)
-
-
-def posed(truth: jax.Array, noisy: jax.Array, known: jax.Array, hole: int) -> Inpainting:
+    known = KINDS[kind](mask_key)
     operator = Partial(masked, jnp.broadcast_to(known[..., None], truth.shape).astype(jnp.float32))
-    data = operator(noisy)
+    data = operator(truth + NOISE * jax.random.normal(noise_key, truth.shape))
     nearest = distance_transform_edt(~known, return_distances=False, return_indices=True)
     start = jnp.clip(data[tuple(nearest)], 0, 1)  # each missing pixel as the nearest known one
-    return Inpainting(
-        truth, operator, data, start, np.clip(data, 0, 1), np.asarray(~known), hole=hole
-    )
+    return Problem(truth, operator, data, start, np.clip(data, 0, 1), np.asarray(~known))
 
 
 def biharmonic(problem: Problem, *_):
@@ -101,31 +90,30 @@ def mean_of_both(problem: Problem, settings: Settings, seed: int):
     return jnp.mean(jnp.stack(both), 0), problem.start.size
 
 
-def chosen(problem: Inpainting, settings: Settings, seed: int):
-    """An ensemble whose start and whose prior are those that best predict what is held out."""
-    known = jnp.asarray(~problem.counts)
-    side = (problem.hole, problem.hole)
-    out = known & tuning.hold_out(known.shape, HELD_OUT, key=jax.random.key(seed), block=side)
-    rounds = [np.broadcast_to(out[..., None], problem.data.shape)]
-    rest = posed(problem.truth, problem.data, known & ~out, problem.hole)
-    starts = {f: np.asarray(f(rest, settings, seed)[0]) for f in (mean_of_both, run_tv, biharmonic)}
-    first = tuning.by_held_out(lambda f, _: starts[f], list(starts), problem.data, rounds).choice
-    rest = dataclasses.replace(rest, start=jnp.asarray(starts[first]))
-
-    def predict(weights: tuple[float, float], _) -> jax.Array:
-        options = settings.solver()
-        return minimize(rest, seed, settings.tv_sites, either, *weights, **options)[0]
-
-    weights = tuning.by_held_out(predict, CHOICES, problem.data, rounds).choice
-    print(f"from {first.__name__}, weights of TV and of the second order {weights}", flush=True)
-    whole = dataclasses.replace(problem, start=jnp.asarray(first(problem, settings, seed)[0]))
-    return ensemble(whole, settings, seed, either, *weights)
+def smooth(picture: jax.Array, operator, data: jax.Array, weight: float) -> jax.Array:
+    """mean |A(c) - y|^2 and the second variation."""
+    return squared(picture, operator, data) + weight * priors.second_variation(picture)
 
 
-def either(picture: jax.Array, operator, data: jax.Array, tv: float, second: float) -> jax.Array:
-    """One prior or the other, by weights, one of which is zero."""
-    prior = tv * priors.total_variation(picture) + second * priors.second_variation(picture)
-    return squared(picture, operator, data) + prior
+def sad_tv(problem: Problem, settings: Settings, seed: int):
+    """A single start, from the nearest known pixels."""
+    options = gauss_newton(settings.newton_steps)
+    return minimize(problem, seed, settings.tv_sites, penalised, settings.tv, **options)
+
+
+def two_priors(problem: Problem, settings: Settings, seed: int) -> Found:
+    """The mean of two ensembles, and the standard deviation of all their members."""
+    starts = [run_tv(problem, settings, seed)[0], biharmonic(problem)[0]]
+    losses = (penalised, SITES_TV), (smooth, SECOND)
+    first, second = (
+        ensemble(dataclasses.replace(problem, start=jnp.asarray(start)), settings, seed, *loss)
+        for start, loss in zip(starts, losses, strict=True)
+    )
+    n = settings.members
+    within = (n - 1) * (first.std**2 + second.std**2)
+    between = n * (first.picture - second.picture) ** 2 / 2
+    std = jnp.sqrt((within + between) / (2 * n - 1))
+    return Found((first.picture + second.picture) / 2, 2 * first.parameters, std)
 
 
 def second_order_of_pixels(problem: Problem, settings: Settings, _):
@@ -148,9 +136,11 @@ def problems(photos: list[str]) -> dict:
 
 
 def methods(settings: Settings) -> dict:
-    return linear_methods(settings) | {
-        f"SAD + chosen prior, mean of {settings.members}": chosen,
-        "second order": second_order_of_pixels,
+    return {
+        "SAD + TV": sad_tv,
+        f"SAD + two priors{MEAN}{2 * settings.members}": two_priors,
+        "TV": run_tv,
+        "second variation": second_order_of_pixels,
         "TV and biharmonic, mean": mean_of_both,
         "biharmonic": biharmonic,
         "nearest": nearest,
