@@ -17,7 +17,7 @@ from experiments.inverse.common import Problem, Settings, crop, main, of_each, w
 
 SIDE, CORNER = 128, (130, 70)
 NOISE = 0.02  # standard deviation
-SETTINGS = Settings(sites=2400, tv=2e-3, tv_sites=2400, tv_solver="gauss_newton")
+SETTINGS = Settings(sites=2400, tv=2e-3, tv_sites=2400, tv_solver="gauss_newton", newton_steps=30)
 BILINEAR = np.outer((1, 2, 1), (1, 2, 1))
 # Malvar, He and Cutler (2004), eighths: green at red or blue; red at green in its row; in its
 # column, the same turned; red at blue

@@ -30,7 +30,7 @@ SIDE, CHANNELS, MATERIALS = 64, 31, 4
 REGIONS = 14
 NOISE = 0.1  # standard deviation
 MAPS_TV = 1.0  # weight of TV of the components' maps, over the noise
-SETTINGS = Settings(sites=150, tv=3e-2, tv_sites=300, tv_solver="gauss_newton")
+SETTINGS = Settings(sites=150, tv=3e-2, tv_sites=300, tv_solver="gauss_newton", newton_steps=30)
 
 
 def cube(rng: np.random.Generator) -> np.ndarray:

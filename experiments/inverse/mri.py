@@ -19,7 +19,7 @@ from experiments.inverse.phantoms import PHANTOMS
 SIDE = 128
 LINES, CENTRE = 32, 10  # lines that are measured, of them so many in the middle
 NOISE = 0.02  # standard deviation, of a picture of unit values, real and imaginary part each
-SETTINGS = Settings(sites=300, tv=3e-2, tv_sites=300, tv_solver="gauss_newton")
+SETTINGS = Settings(sites=300, tv=3e-2, tv_sites=300, tv_solver="gauss_newton", newton_steps=30)
 
 
 def k_space(mask: jax.Array, picture: jax.Array) -> jax.Array:

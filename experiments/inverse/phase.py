@@ -31,7 +31,7 @@ SIDE, CORNER = 96, (130, 70)
 MASKS = 2
 PHOTONS = 30.0  # a pixel and mask, of a white picture
 FLOOR = 1e-4  # of the amplitudes, where they have no slope
-SETTINGS = Settings(sites=600, tv=8e-2, tv_sites=800, tv_solver="gauss_newton")
+SETTINGS = Settings(sites=600, tv=8e-2, tv_sites=800, tv_solver="gauss_newton", newton_steps=30)
 
 
 def amplitudes(masks: jax.Array, picture: jax.Array) -> jax.Array:
