@@ -19,13 +19,14 @@ from sad_jax.storage.pictures import to_uint8
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "figures"
 GAP = 6  # pixels between pictures
+INVERSE = (
+    *("ct", "deblur", "superres", "inpaint", "mri", "demosaic", "phase", "multiframe", "blind"),
+    *("hyperspectral", "registration", "equal_time", "calibration"),
+)
 RESULTS = (
     "parrots",
     "curves",
-    "inverse_ct",
-    "inverse_deblur",
-    "inverse_inpaint",
-    "inverse_superres",
+    *(f"inverse_{name}" for name in INVERSE),
     "scale",
 )
 

@@ -16,8 +16,8 @@ def cells(notebook: Path) -> list[dict]:
     return [c for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
 
 
-def test_there_are_four_with_their_pictures():
-    assert len(NOTEBOOKS) == 4
+def test_there_are_five_with_their_pictures():
+    assert len(NOTEBOOKS) == 5
     for notebook in NOTEBOOKS:
         shown = [o for cell in cells(notebook) for o in cell["outputs"]]
         assert any("image/png" in output.get("data", {}) for output in shown)
@@ -38,7 +38,9 @@ def test_a_notebook_runs_and_prints_what_it_shows(notebook):
             "getattr(value, '_repr_html_', lambda: None)()\n"
         )
     environment = os.environ | {"MPLBACKEND": "agg", "JAX_PLATFORMS": "cpu"}
-    if "inverse" in notebook.stem:  # it computes more than it compiles
+    if {"inverse", "network"} & set(
+        notebook.stem.split("_")
+    ):  # they compute more than they compile
         environment["XLA_FLAGS"] = ""
     command = [sys.executable, "-c", program]
     done = subprocess.run(
