@@ -58,7 +58,7 @@ from sad_jax.broadcasting import broadcasting
 from sad_jax.draw.passes import draw as draw_lists
 from sad_jax.draw.passes import prepare, pull_back
 from sad_jax.lists.candidates import Candidates
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import Sites, clamp
 from sad_jax.model.tangent import (
     GEOMETRY,
     TRUST_REGION,
@@ -229,8 +229,9 @@ def gauss_newton(
     Returns:
       An optax transformation whose ``update`` takes the extra arguments ``lists`` (Candidates),
       ``loss`` (picture float[H, W, C] -> float[]), ``draw`` ((sites, lists) -> picture; None for
-      the plain one) and ``sites`` (if the params are these without parked radii). Its state is the
-      number of steps and by how much the damping has been raised.
+      the plain one), ``color_range`` (within which colours are put back) and ``sites`` (if the
+      params are these without parked radii). Its state is the number of steps and by how much the
+      damping has been raised.
 
     Raises:
       NotImplementedError: by ``update``, sites of which some fields are masked.
@@ -255,6 +256,7 @@ def gauss_newton(
         lists: Candidates,
         loss: Callable,
         draw: Callable | None = None,
+        color_range: tuple[float, float] | None = None,
         **unused,
     ) -> tuple[Sites, Damped]:
         if not isinstance(params, Sites) or len(jax.tree.leaves(params)) != len(vars(params)):
@@ -267,14 +269,13 @@ def gauss_newton(
         origin = alongside(origin, sites, lists)
         plain = _Plain.of(sites, lists)
 
-        def drawn(updates: Sites) -> jax.Array:
-            moved = jax.tree.map(jnp.add, sites, updates)
-            return plain.draw(moved, lists) if draw is None else draw(moved, lists)
+        def moved(updates: Sites) -> Sites:
+            return jax.tree.map(jnp.add, sites, updates)
 
         if draw is None:
             picture, push, pull = plain.picture, plain.push, plain.pull
         else:
-            of_tangent = lambda tangent: drawn(as_updates(sites, tangent))  # noqa: E731
+            of_tangent = lambda tangent: draw(moved(as_updates(sites, tangent)), lists)  # noqa: E731
             picture, push = jax.linearize(of_tangent, origin)
             transposed = jax.linear_transpose(push, origin)
             pull = lambda change: transposed(change)[0]  # noqa: E731
@@ -298,7 +299,9 @@ def gauss_newton(
         updates = as_updates(sites, TRUST_REGION.capped(step))
         room = jnp.log(SHARPEST * lists.grid.size) - sites.log_tau
         updates = updates.replace(log_tau=jnp.minimum(updates.log_tau, room))
-        worked = loss(drawn(updates)) < value
+        within = clamp(moved(updates), lists.canvas, color_range=color_range)
+        ahead = plain.draw(within, lists) if draw is None else draw(within, lists)
+        worked = loss(ahead) < value
         kept = jax.tree.map(lambda new: jnp.where(worked, new, 0), updates)
         return kept, state.after(worked)
 

@@ -185,7 +185,7 @@ def make_step(
         seen = unparked(state.sites)
         told = told_of(value, gradient, of_seen)
         told |= {"sites": state.sites, "lists": state.lists, "loss": of_picture}
-        told |= {"draw": None if draw is render else draw}
+        told |= {"draw": None if draw is render else draw, "color_range": color_range}
         updates, optimizer_state = update_by(optimizer, gradient, state.optimizer, seen, told)
         updates = _where(state.alive, updates, jax.tree.map(jnp.zeros_like, updates))
         sites = optax.apply_updates(state.sites, updates)

@@ -30,9 +30,17 @@ def told_of(value: jax.Array, gradient, function: Callable) -> dict[str, Any]:
     """What an optimiser may be told beside the gradient, by the names that optax uses."""
 
     def value_fn(
-        unknowns, *, grad_fn=None, obj_fn=None, sites=None, lists=None, loss=None, draw=None
+        unknowns,
+        *,
+        grad_fn=None,
+        obj_fn=None,
+        sites=None,
+        lists=None,
+        loss=None,
+        draw=None,
+        color_range=None,
     ):
-        """optax's line searches hand it all that they are told."""
+        """optax's line searches hand it all that they are told, if its names say so."""
         return function(unknowns)
 
     slope = jax.grad(function)
