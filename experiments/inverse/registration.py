@@ -198,21 +198,25 @@ def off(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum((found - truth)[inner, inner] ** 2, -1))))
 
 
-def draw(path: Path, a: np.ndarray, b: np.ndarray, truth: np.ndarray, found: dict) -> None:
-    """Both pictures with the true displacement, and how far each method is off at every pixel."""
-    figure, axes = plt.subplots(1, 2 + len(found), figsize=(2.4 * (2 + len(found)), 2.8))
+def draw(path: Path, strips: list[tuple]) -> None:
+    """Of each photo both pictures, the true displacement, and how far each method is off."""
+    columns = 2 + len(strips[0][3])
+    size = (2.2 * columns, 2.6 * len(strips))
+    figure, axes = plt.subplots(len(strips), columns, figsize=size, squeeze=False)
     places = centres(MARGIN)[::10, ::10]
-    arrows = truth[places[..., 1].astype(int), places[..., 0].astype(int)]
-    for axis, title, picture in zip(axes, ("A, and u", "B(x) = A(x + u)"), (a, b), strict=False):
-        axis.imshow(np.clip(picture, 0, 1))
-        axis.set_title(title, fontsize=8)
     x, y = np.moveaxis(places, -1, 0)
-    dx, dy = np.moveaxis(arrows, -1, 0)
-    axes[0].quiver(x, y, dx, dy, color="w", angles="xy", scale_units="xy", scale=0.5)
-    for axis, (method, u) in zip(axes[2:], found.items(), strict=True):
-        shown = axis.imshow(np.hypot(*np.moveaxis(u - truth, -1, 0)), vmin=0, vmax=1, cmap="magma")
-        axis.set_title(f"{method}\n{off(u, truth):.3f} px", fontsize=8)
-    for axis in axes:
+    for row, (a, b, truth, found) in zip(axes, strips, strict=True):
+        for axis, title, picture in zip(row, ("A, and u", "B(x) = A(x + u)"), (a, b), strict=False):
+            axis.imshow(np.clip(picture, 0, 1))
+            axis.set_title(title, fontsize=8)
+        dx, dy = truth[y.astype(int), x.astype(int)].T
+        arrows = {"color": "w", "angles": "xy", "scale_units": "xy", "scale": 0.5}
+        row[0].quiver(x, y, dx.T, dy.T, **arrows)
+        for axis, (method, u) in zip(row[2:], found.items(), strict=True):
+            length = np.hypot(*np.moveaxis(u - truth, -1, 0))
+            shown = axis.imshow(length, vmin=0, vmax=1, cmap="magma")
+            axis.set_title(f"{method}\n{off(u, truth):.2f} px", fontsize=8)
+    for axis in axes.ravel():
         axis.set_axis_off()
     figure.colorbar(shown, ax=axes, label="pixels off", fraction=0.01)
     figure.savefig(path, dpi=110, bbox_inches="tight")
@@ -226,24 +230,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     args = parser.parse_args()
     photos, seeds = (args.photos[:1], args.seeds[:1]) if args.small else (args.photos, args.seeds)
-    rows, show, path = [], table(COLUMNS), f"{args.out}/inverse_registration"
+    rows, strips, show, path = [], [], table(COLUMNS), f"{args.out}/inverse_registration"
     for photo in photos:
-        errors, seconds, shown = defaultdict(list), defaultdict(list), {}
+        errors, seconds = defaultdict(list), defaultdict(list)
         for seed in seeds:
             a, b, truth = pair(photo, seed)
+            found = {}
             for method, solve in methods(args.small).items():
                 begin = time.process_time()
-                found = solve(a, b, seed)
+                found[method] = solve(a, b, seed)
                 seconds[method].append(time.process_time() - begin)
-                errors[method].append(off(found, truth))
-                shown.setdefault((seeds[0], method), found)
+                errors[method].append(off(found[method], truth))
+            if seed == seeds[0]:
+                strips.append((a, b, truth, found))
         for method, by_seed in errors.items():
             row = {"picture": title_of(photo), "method": method, "error": float(np.mean(by_seed))}
             row |= {"error_by_seed": by_seed, "seconds": float(np.mean(seconds[method]))}
             rows.append(row)
             show(row)
     write_report(f"{path}.json", seeds=list(seeds), rows=rows)
-    draw(Path(f"{path}.png"), a, b, truth, shown)
+    draw(Path(f"{path}.png"), strips)
 
 
 if __name__ == "__main__":
