@@ -19,10 +19,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from experiments.inverse.common import MEAN
 from experiments.machine import table
 
 NOMINAL = (0.68, 0.95)
-COLUMNS = ("problem", "picture", "correlation", "coverage", "factors", "coverage with them")
+COLUMNS = (
+    "problem",
+    "picture",
+    "method",
+    "correlation",
+    "coverage",
+    "factors",
+    "coverage with them",
+)
 
 
 def ensembles(reports: list[str]) -> Iterator[tuple[dict, dict]]:
@@ -34,7 +43,8 @@ def ensembles(reports: list[str]) -> Iterator[tuple[dict, dict]]:
 
 def kind(row: dict) -> tuple[str, ...]:
     """What rows have in common of which one may lend its factors to another."""
-    return (row["problem"], row["method"], row["picture"].partition(", ")[2])
+    method = row["method"].partition(MEAN)[0]
+    return (row["problem"], row["picture"].partition(", ")[2], method)
 
 
 def factors(rows: list[tuple[dict, dict]], asked: dict) -> list[float]:
@@ -59,16 +69,20 @@ def main() -> None:
     rows, show = list(ensembles(args.reports)), table(COLUMNS)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     left.plot((0, 1), (0, 1), "k:", label="honest")
-    ends = []
+    ends, kinds = [], list(dict.fromkeys(kind(row) for row, _ in rows))
     for row, content in rows:
-        name = f"{row['problem']}, {row['picture']}"
-        (line,) = left.plot(content["levels"], row["coverage"], label=name)
-        right.loglog(row["spreads"], row["errors"], "o-", ms=3, color=line.get_color())
+        color = plt.get_cmap("tab20")(2 * kinds.index(kind(row)) % 20)
+        name = ", ".join(part for part in kind(row) if part)
+        drawn = left.get_legend_handles_labels()[1]
+        label = None if name in drawn else name  # one for all pictures of a kind
+        left.plot(content["levels"], row["coverage"], color=color, label=label)
+        right.loglog(row["spreads"], row["errors"], "o-", ms=3, color=color)
         ends += [row["spreads"][0], row["spreads"][-1]]
         found = factors(rows, row)
         told = {
             "problem": row["problem"],
             "picture": row["picture"],
+            "method": row["method"],
             "correlation": f"{row['correlation']:.2f}",
             "coverage": in_percent(np.interp(NOMINAL, content["levels"], row["coverage"])),
             "factors": " / ".join(f"{factor:.1f}" for factor in found),
