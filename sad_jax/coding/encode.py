@@ -19,7 +19,7 @@ from sad_jax.coding.rounding import Draft
 from sad_jax.coding.steps import ASSUMED_ERROR, base_steps, cell_bits
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.frame import Frame
-from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
+from sad_jax.model.sites import Sites, check_sites, check_values, in_float32, unit
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 from sad_jax.sharding import to_host
@@ -96,7 +96,8 @@ def file_of(job: Job, found: codec.Rounded) -> bytes:
     if head.order.groups:
         decoded = Sites(**jax.device_put(found.sites()))
         lists = Relaxation(job.target, job.frame).find_lists(decoded)
-        boxes = influence(head.order, job.canvas, job.frame.crop_ids(to_host(lists.ids)))
+        ids = job.frame.crop_ids(to_host(lists.ids))
+        boxes = influence(head.order, decoded, job.canvas, ids)
     return join(start, codec.pack(start, found, boxes))
 
 
@@ -169,6 +170,11 @@ def make_job(
     """Sites and their target, checked, with colours in [0, 1]."""
     check_sites(sites)
     check_values(sites := in_float32(sites))
+    if (none := np.sum(np.square(unit(sites.direction)), -1) < 0.5).any():
+        raise ValueError(
+            "expected directions of a length for a compact file, got a direction of zero, of site "
+            f"{int(none.argmax())}"
+        )
     shape = (*canvas.shape, sites.channels)
     if target is None:
         picture, value_range = np.zeros(shape, np.float32), ValueRange.of(sites.color)
@@ -179,8 +185,8 @@ def make_job(
         value_range = ValueRange.of(picture)
         picture = value_range.to_unit(picture)
     value_range = ValueRange(*(float(np.float32(value)) for value in value_range))
-    unit = sites.replace(color=value_range.to_unit(sites.color))
-    placed = jax.tree.map(jnp.asarray, unit)
+    scaled = sites.replace(color=value_range.to_unit(sites.color))
+    placed = jax.tree.map(jnp.asarray, scaled)
     backend = resolve(implementation, placed, k=canvas.k)
     laid_out = make_target(canvas.grid, jnp.asarray(picture), backend=backend)
     return Job(placed, canvas, laid_out, value_range, target is not None, Frame.of(canvas))
