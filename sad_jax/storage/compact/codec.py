@@ -28,7 +28,7 @@ from sad_jax.storage.compact.walk import Coder, Fields, walk
 from sad_jax.storage.numbers import Cursor
 
 LN_2 = 0.6931471805599453
-SITES_PER_BYTE = 8  # at most, so that a few bytes cannot promise much memory
+COLORS_PER_BYTE = 24  # of sites and channels, so that a few bytes cannot promise much memory
 _HEAD_GUESS = 4096  # bytes of a file that are read at first
 
 Numbers = dict[str, np.ndarray]
@@ -86,7 +86,12 @@ def pack(start: bytes, rounded: Rounded, boxes: np.ndarray) -> bytes:
     base, groups = lanes[0], lanes[1] if order.groups else []
     index = Index(tuple(map(len, base)), tuple(map(len, groups)), boxes)
     payload = sealed(start, write_head(head) + write_index(index)) + b"".join(base + groups)
-    return payload.ljust(-(-head.num_sites // SITES_PER_BYTE), b"\0")
+    return payload.ljust(least_bytes(head.num_sites, head.channels), b"\0")
+
+
+def least_bytes(num_sites: int, channels: int) -> int:
+    """Of a payload."""
+    return -(-num_sites * max(channels, 3) // COLORS_PER_BYTE)
 
 
 class Payload:
@@ -105,16 +110,18 @@ class Payload:
         self, read: Read, length: int, start: bytes, num_sites: int, channels: int, size: int
     ):
         """``read`` gives (offset, count) bytes of the payload of so many bytes in all."""
-        if num_sites > SITES_PER_BYTE * length:
+        least = least_bytes(num_sites, channels)
+        if length < least:
             raise ValueError(
-                f"expected at most {SITES_PER_BYTE} sites a byte, got {num_sites} in {length} bytes"
+                f"expected at least {least} bytes for {num_sites} sites of {channels} channels, "
+                f"got {length}"
             )
         self._read = read
         self.head, self.index, first = self._read_start(start, length, num_sites, channels, size)
         sizes = np.array([*self.index.base, *self.index.groups], np.int64)
         self._starts = first + np.concatenate([[0], np.cumsum(sizes)])
         end = int(self._starts[-1])
-        if max(end, -(-num_sites // SITES_PER_BYTE)) != length:
+        if max(end, least) != length:
             raise ValueError(f"expected lanes up to the end, at {length} bytes, got {end}")
         self.bytes_read = first
         self.fields = Fields.empty(num_sites, channels)
