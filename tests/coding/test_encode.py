@@ -66,7 +66,7 @@ def test_wrong_arguments_end_in_one_line(make_sites, tmp_path):
         sad.save(tmp_path / "a.sad", sites, (12, 16), quality="best")
     none = sites.replace(direction=sites.direction.copy())
     none.direction[4] = 0
-    with pytest.raises(ValueError, match="expected directions of a length .* of site 4"):
+    with pytest.raises(ValueError, match=r"expected directions of a length .* of site 4"):
         sad.encode(none, (12, 16), quality=6)
     assert not list(tmp_path.iterdir())
 
