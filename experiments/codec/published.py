@@ -27,8 +27,8 @@ PUBLISHED = {
     "GaussianImage, before rounding": Published(
         (9000 * 56 / (768 * 512),),
         (32.05,),
-        "9,000 Gaussians by its own program (Xinjie-Q/GaussianImage, issue 6), in float32; the rate "
-        "is that of its codec, 32 bits of a position, 18 of a covariance and 6 of a colour, which "
+        "9,000 Gaussians by its own program (Xinjie-Q/GaussianImage, issue 6), in float32; its "
+        "rate is that of its codec, 32 bits of a position, 18 of a covariance and 6 of a colour, which "
         "costs some more PSNR",
     ),
     "GaussianImage++": Published(
