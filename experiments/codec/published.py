@@ -27,9 +27,9 @@ PUBLISHED = {
     "GaussianImage, before rounding": Published(
         (9000 * 56 / (768 * 512),),
         (32.05,),
-        "9,000 Gaussians by its own program (Xinjie-Q/GaussianImage, issue 6), in float32; its "
-        "rate is that of its codec, 32 bits of a position, 18 of a covariance and 6 of a colour, which "
-        "costs some more PSNR",
+        "9,000 Gaussians in float32 by its own program (Xinjie-Q/GaussianImage, issue 6); the rate "
+        "is that of its codec, 32 bits of a position, 18 of a covariance and 6 of a colour, whose "
+        "rounding costs more PSNR",
     ),
     "GaussianImage++": Published(
         (0.5649,),
