@@ -36,6 +36,7 @@ from sad_jax.storage.sad import COMPACT, encode_raw, join, write_start
 LOSSLESS = "lossless"
 QUALITY = 8.0  # dB, the usual one: about 0.3 dB are lost
 LARGEST = 60.0  # dB, either way
+LARGEST_RADIUS = MOST_LEAST_RADIUS  # units, either way: escapes of the coder reach so far
 NO_MODEL = Model({}, (), 0, 0)
 
 
@@ -61,13 +62,15 @@ def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.R
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
     steps = base_steps(job.frame.enter(job.sites), lists, job.target, quality, error)
-    least = min(PIXEL, math.floor(float(np.min(job.sites.radius)) * PIXEL))
+    radii = [float(f(job.sites.radius)) * PIXEL for f in (np.min, np.max)]
+    least = min(PIXEL, math.floor(radii[0]))
     bits = cell_bits(job.canvas, job.sites.num_sites)
     farthest = float(np.max(abs(job.sites.position))) * PIXEL / 2**bits
-    if least < -MOST_LEAST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
+    if max(map(abs, radii)) > LARGEST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
         raise ValueError(
             "expected sites near their canvas, with no free slots, for a compact file, got radii "
-            f"down to {least / PIXEL:g} and positions up to {farthest * 2**bits / PIXEL:g} pixels"
+            f"from {radii[0] / PIXEL:g} to {radii[1] / PIXEL:g} and positions up to "
+            f"{farthest * 2**bits / PIXEL:g} pixels"
         )
     rules = Rules(steps, job.canvas.size, bits, least)
     draft = Draft(job.sites, rules, relaxation if job.known and effort else None)

@@ -140,7 +140,7 @@ def test_boxes_hold_all_that_groups_show_at_points(path, reference):
     assert inside[own].all()
 
 
-@pytest.mark.parametrize("level", [1, 4, 6])
+@pytest.mark.parametrize("level", [1, 4, 6, 11, 12, 31])
 def test_levels_have_every_so_many_sites(path, level):
     file = sad.open(path, level=level)
     whole = sad.load(path)[0]

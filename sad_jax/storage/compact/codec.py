@@ -146,7 +146,7 @@ class Payload:
     def read_base(self, lowest: int = 0) -> None:
         """Reads the base down to a level; it begins anew where more is wanted than before."""
         order = self.head.order
-        lowest = max(lowest, order.base_level)
+        lowest = min(max(lowest, order.base_level), order.top)
         if self._base_level <= lowest:
             return
         whole = lowest == order.base_level
