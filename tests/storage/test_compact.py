@@ -15,7 +15,7 @@ import sad_jax as sad
 from sad_jax.coding.encode import along_curve
 from sad_jax.model.value_range import ValueRange
 from sad_jax.storage import numbers
-from sad_jax.storage.compact import curve, fixed, tables
+from sad_jax.storage.compact import codec, curve, fixed, tables
 from sad_jax.storage.compact.codec import pack
 from sad_jax.storage.compact.order import Order
 from sad_jax.storage.compact.rans import Reader, Turns, Writer
@@ -214,6 +214,13 @@ def altered(data, draw: bytes) -> bytes:
     for _ in range(data.draw(st.integers(1, 3))):
         found[data.draw(st.integers(0, len(found) - 1))] = data.draw(st.integers(0, 255))
     return bytes(found)
+
+
+def test_groups_that_are_read_in_parts_are_the_same(file, monkeypatch):
+    whole, _ = decode(file)
+    monkeypatch.setattr(codec, "GROUPS_AT_ONCE", 2)
+    parts, _ = decode(file)
+    jax.tree.map(np.testing.assert_array_equal, parts, whole)
 
 
 @few

@@ -29,6 +29,7 @@ from sad_jax.storage.numbers import Cursor
 
 LN_2 = 0.6931471805599453
 COLORS_PER_BYTE = 24  # of sites and channels, so that a few bytes cannot promise much memory
+GROUPS_AT_ONCE = 1024  # decoded, which takes 100 MB beside the sites
 _HEAD_GUESS = 4096  # bytes of a file that are read at first
 
 Numbers = dict[str, np.ndarray]
@@ -157,11 +158,12 @@ class Payload:
         """Reads groups, by their numbers, that are not read yet, after the base."""
         self.read_base()
         new = np.array(sorted(set(groups.tolist()) - self._groups), np.int64)
-        if len(new):
-            lanes = self.head.order.base_lanes + new
-            self._walk(lanes.tolist(), self.head.order.within(new, lowest), lowest == 0)
-            if lowest == 0:
-                self._groups |= set(new.tolist())
+        for start in range(0, len(new), GROUPS_AT_ONCE):
+            some = new[start : start + GROUPS_AT_ONCE]
+            lanes = self.head.order.base_lanes + some
+            self._walk(lanes.tolist(), self.head.order.within(some, lowest), lowest == 0)
+        if lowest == 0:
+            self._groups |= set(new.tolist())
 
     def read_all(self) -> None:
         self.read_groups(np.arange(self.head.order.groups))
