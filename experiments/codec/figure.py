@@ -57,7 +57,7 @@ def main() -> None:
         last.plot(points.bpp, points.psnr, marker, color="gray", mfc="none", label=name)
     for axis in axes.flat[len(photos) + 1 :]:
         axis.set_axis_off()
-    axes.flat[0].legend(title="bytes of files, measured", fontsize=9)
+    axes.flat[0].legend(title="bytes of files, measured", fontsize=9, loc="lower right")
     handles, names = last.get_legend_handles_labels()
     last.legend(handles[len(STYLES) :], names[len(STYLES) :], title="nominal", fontsize=9)
     figure.tight_layout()
@@ -69,6 +69,10 @@ def draw(axis, title: str, rows: list[dict]) -> None:
         own = [row for row in rows if row["codec"] == codec]
         axis.plot([row["bpp"] for row in own], [row["psnr"] for row in own], **style)
     axis.set_title(title)
+    axis.set_xscale("log")
+    ticks = sorted({row["bpp"] for row in rows})
+    axis.set_xticks(ticks, labels=[f"{bpp:g}" for bpp in ticks], minor=False)
+    axis.minorticks_off()
     axis.set_xlabel("bits a pixel, at most")
     axis.set_ylabel("PSNR in dB")
     axis.grid(alpha=0.3)
