@@ -2,10 +2,10 @@
 
 To read in this order: ``library.py`` (the compiled library, found and made known to XLA),
 ``calls.py`` (its functions on arrays), then the sources: ``simd.hpp`` (vectors), ``threads.hpp``,
-``members.hpp`` (lists from the sites' side), ``pixels.hpp`` (the blend), ``passes.hpp``, ``blocks.hpp`` (of the curvature),
-``best.hpp`` (the merge), ``search.hpp``, ``engine.cpp`` (what XLA calls). Nothing of a recipe is in
-it, and everything works without it: the plain XLA twin of each pass is its definition, and what
-runs where the engine is not built.
+``members.hpp`` (lists from the sites' side), ``pixels.hpp`` (the blend), ``passes.hpp``,
+``blocks.hpp`` (of the curvature), ``best.hpp`` (the merge), ``search.hpp``, ``engine.cpp`` (what
+XLA calls). Nothing of a recipe is in it, and everything works without it: the plain XLA twin of a
+pass is its definition, and what runs where the engine is not built.
 """
 
 from __future__ import annotations
