@@ -2,10 +2,10 @@
 
 To read in this order: ``library.py`` (the compiled library, found and made known to XLA),
 ``calls.py`` (its functions on arrays), then the sources: ``simd.hpp`` (vectors), ``threads.hpp``,
-``pixels.hpp`` (bands, lists, blend), ``passes.hpp``, ``blocks.hpp`` (of the curvature),
-``best.hpp`` (the merge), ``search.hpp``, ``engine.cpp`` (what XLA calls). Nothing of a recipe is in
-it, and everything works without it: the plain XLA twin of each pass is its definition, and what
-runs where the engine is not built.
+``members.hpp`` (lists from the sites' side), ``pixels.hpp`` (the blend), ``passes.hpp``,
+``blocks.hpp`` (of the curvature), ``best.hpp`` (the merge), ``search.hpp``, ``engine.cpp`` (what
+XLA calls). Nothing of a recipe is in it, and everything works without it: the plain XLA twin of a
+pass is its definition, and what runs where the engine is not built.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from __future__ import annotations
 from kernels_cpu.calls import (
     blend_picture,
     change_of_picture,
+    group_lists,
     map_curvature,
     merge_lists,
     search_lists,
     solve_blocks,
-    sum_slots,
+    sum_members,
 )
 from kernels_cpu.library import instructions, why_not_built
 
 __all__ = [
     "blend_picture",
     "change_of_picture",
+    "group_lists",
     "instructions",
     "map_curvature",
     "merge_lists",
     "search_lists",
     "solve_blocks",
-    "sum_slots",
+    "sum_members",
     "why_not",
     "why_not_built",
 ]

@@ -1,14 +1,12 @@
 // The best K of the sites offered to LANES cells, by rising score, equal scores by id.
 #pragma once
 
-#include <limits>
-
 #include "pixels.hpp"
 
 namespace sad {
 
-constexpr float INFINITE = std::numeric_limits<float>::infinity();
 constexpr int32_t NONE = std::numeric_limits<int32_t>::max();
+
 
 // tau (d - r/S) of sites with the fields f(0), f(1), ... at an offset from them.
 template <class Fields, class Number>
@@ -28,7 +26,7 @@ struct Best {
 
   // Puts sites in their places; the last of each list drops. No place waits for another one.
   void offer(Floats new_score, Ints new_id) {
-    if (!any(new_score <= score[k - 1])) return;
+    if (!bits(new_score <= score[k - 1])) return;
     const auto is_better = [&](int i) {
       return (score[i] < new_score) | ((score[i] == new_score) & (id[i] < new_id));
     };

@@ -17,10 +17,20 @@ from kernels_cpu.library import why_not_built
 from sad_jax.varying import alongside
 
 
-def sum_slots(
+def group_lists(ids: jax.Array, num_sites: int) -> jax.Array:
+    """The members of tiles of cells, int32[Hc, Wc, 2 K + 2], from lists int32[Hc, Wc, K].
+
+    All passes read these; those over the same lists can share them. ``members.hpp`` says what they
+    are; most of the array is never written.
+    """
+    members = jax.ShapeDtypeStruct((*ids.shape[:-1], 2 * ids.shape[-1] + 2), jnp.int32)
+    return _call("sad_group", members, ids, sites=np.int64(num_sites))
+
+
+def sum_members(
     name: str,
     table: jax.Array,
-    ids: jax.Array,
+    members: jax.Array,
     inputs: tuple[jax.Array, ...],
     entries: int,
     *,
@@ -33,7 +43,7 @@ def sum_slots(
     Args:
       name: of the pass.
       table: float[7 + C + A, N].
-      ids: int32[Hc, Wc, K].
+      members: by ``group_lists``.
       inputs: pictures [blocks, P, c, lanes]: one of C channels, and in most passes weights.
       entries: what a site receives.
       cell: pixels a side of a cell.
@@ -41,12 +51,14 @@ def sum_slots(
       numbers: the constants of the pass.
     """
     shape = jax.ShapeDtypeStruct((entries, table.shape[1]), table.dtype)
-    return _call(f"sad_{name}", shape, table, ids, *_two(inputs), **_setting(cell, loss, numbers))
+    return _call(
+        f"sad_{name}", shape, table, members, *_two(inputs), **_setting(cell, loss, numbers)
+    )
 
 
 def change_of_picture(
     table: jax.Array,
-    ids: jax.Array,
+    members: jax.Array,
     inputs: tuple[jax.Array, ...],
     *,
     cell: int,
@@ -55,15 +67,15 @@ def change_of_picture(
 ) -> jax.Array:
     """The root of the weights times the change by attached steps, like the image of ``inputs``."""
     image = jax.ShapeDtypeStruct(inputs[0].shape, table.dtype)
-    return _call("sad_change", image, table, ids, *inputs, **_setting(cell, loss, numbers))
+    return _call("sad_change", image, table, members, *inputs, **_setting(cell, loss, numbers))
 
 
 def blend_picture(
-    table: jax.Array, ids: jax.Array, shape: tuple[int, ...], *, cell: int
+    table: jax.Array, members: jax.Array, shape: tuple[int, ...], *, cell: int
 ) -> jax.Array:
     """The picture in blocks, of the given ``shape`` [blocks, P, C, lanes]."""
     image = jax.ShapeDtypeStruct(shape, table.dtype)
-    return _call("sad_blend", image, table, ids, cell=np.int64(cell))
+    return _call("sad_blend", image, table, members, cell=np.int64(cell))
 
 
 def search_lists(rows: jax.Array, shape: tuple[int, int, int], *, cell: int) -> jax.Array:

@@ -65,21 +65,25 @@ void with_channels(int channels, const Run& run) {
   run(Channels<0>{});
 }
 
+Cells cells_of(const IntArray& members, int64_t cell, int64_t lanes) {
+  return {int(size(members, 3)), int(size(members, 2)), int(size(members, 1) - 2) / 2, int(cell), lanes};
+}
+
 template <template <int> class Pass>
-ffi::Error sums(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray image,
+ffi::Error sums(ffi::ThreadPool pool, FloatArray table, IntArray members, FloatArray image,
                 FloatArray weight, ffi::ResultBuffer<ffi::F32> out, int64_t cell, std::string_view loss,
                 ffi::Span<const float> numbers) {
   const Setting setting = setting_of(loss, numbers);
   if (setting.loss == Loss::none) return unknown(loss);
   const int channels = size(image, 2), entries = size(*out, 2);
   const int64_t sites = size(table, 1), batch = batch_of(table, 2);
+  const Cells cells = cells_of(members, cell, size(image, 1));
   for (int64_t b = 0; b < batch; ++b) {
-    const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
-                      int(cell),            size(image, 1)};
     const auto rows = rows_of(pool, entry(table, b, batch), sites, size(table, 2));
     const Table own{rows.data(), sites, int(padded(size(table, 2)))};
-    const Pictures pictures{entry(image, b, batch), entry(weight, b, batch)};
-    std::vector<Band> bands(cells.bands());
+    const Pictures pictures{entry(members, b, batch), entry(image, b, batch),
+                            entry(weight, b, batch)};
+    std::vector<Sums> bands(cells.bands());
     in_parts(pool, cells.bands(), [&](int64_t i) {
       with_channels(channels, [&](auto c) {
         sum_band<decltype(c)::value, Pass>(cells, own, pictures, setting, channels, i, bands[i]);
@@ -94,18 +98,27 @@ ffi::Error sums(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray
   return ffi::Error::Success();
 }
 
+ffi::Error group(ffi::ThreadPool pool, IntArray ids, ffi::ResultBuffer<ffi::S32> out, int64_t sites) {
+  const Cells cells = cells_of(*out, 1, 0);
+  const int64_t batch = batch_of(ids, 3);
+  for (int64_t b = 0; b < batch; ++b)
+    in_parts(pool, cells.bands(), [&](int64_t i) {
+      Grouping(cells, entry(ids, b, batch), sites).write_band(i, entry(*out, b, batch));
+    });
+  return ffi::Error::Success();
+}
+
 template <template <int> class Pass>
-ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& ids, FloatArray* image,
+ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& members, FloatArray* image,
                  FloatArray* weight, ffi::Result<FloatArray>& out, int64_t cell,
                  const Setting& setting) {
   const int channels = size(*out, 2);
   const int64_t batch = batch_of(table, 2);
+  const Cells cells = cells_of(members, cell, size(*out, 1));
   for (int64_t b = 0; b < batch; ++b) {
-    const Cells cells{entry(ids, b, batch), int(size(ids, 3)), int(size(ids, 2)), int(size(ids, 1)),
-                      int(cell),            size(*out, 1)};
     const auto rows = rows_of(pool, entry(table, b, batch), size(table, 1), size(table, 2));
     const Table own{rows.data(), size(table, 1), int(padded(size(table, 2)))};
-    const Pictures pictures{image ? entry(*image, b, batch) : nullptr,
+    const Pictures pictures{entry(members, b, batch), image ? entry(*image, b, batch) : nullptr,
                             weight ? entry(*weight, b, batch) : nullptr};
     float* to = entry(*out, b, batch);
     in_parts(pool, cells.bands(), [&](int64_t i) {
@@ -113,25 +126,22 @@ ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& ids, FloatA
         draw_band<decltype(c)::value, Pass>(cells, own, pictures, setting, channels, i, to);
       });
     });
-    const int64_t end = size(*out, 4) * cells.lanes;  // the padding of the last block is zero
-    for (int64_t first = padded(cells.count()); first < end; first += LANES)
-      for (int i = 0; i < cells.pixels() * channels; ++i)
-        store(to + cells.offset(first, 0, channels) + i * cells.lanes, Floats{});
+    pad_picture(cells, channels, size(*out, 4), to);
   }
   return ffi::Error::Success();
 }
 
-ffi::Error blend(ffi::ThreadPool pool, FloatArray table, IntArray ids,
+ffi::Error blend(ffi::ThreadPool pool, FloatArray table, IntArray members,
                  ffi::ResultBuffer<ffi::F32> out, int64_t cell) {
-  return drawn<Blend>(pool, table, ids, nullptr, nullptr, out, cell, {});
+  return drawn<Blend>(pool, table, members, nullptr, nullptr, out, cell, {});
 }
 
-ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray ids, FloatArray image,
+ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray members, FloatArray image,
                   FloatArray weight, ffi::ResultBuffer<ffi::F32> out, int64_t cell, std::string_view loss,
                   ffi::Span<const float> numbers) {
   const Setting setting = setting_of(loss, numbers);
   if (setting.loss == Loss::none) return unknown(loss);
-  return drawn<Change>(pool, table, ids, &image, &weight, out, cell, setting);
+  return drawn<Change>(pool, table, members, &image, &weight, out, cell, setting);
 }
 
 ffi::Error search(ffi::ThreadPool pool, FloatArray table, ffi::ResultBuffer<ffi::S32> out,
@@ -243,6 +253,8 @@ constexpr auto and_pictures = [] {
       .Attr<ffi::Span<const float>>("numbers");
 };
 
+SAD_HANDLER(sad_group, group,
+            ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Arg<IntArray>().Ret<IntArray>().Attr<int64_t>("sites"));
 SAD_HANDLER(sad_pull_back, sums<PullBack>, and_pictures());
 SAD_HANDLER(sad_gradient, sums<Gradient>, and_pictures());
 SAD_HANDLER(sad_curvature, sums<Curvature>, and_pictures());

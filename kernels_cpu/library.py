@@ -19,6 +19,7 @@ FUNCTIONS = (
     "sad_color_right_side",
     "sad_curvature",
     "sad_gradient",
+    "sad_group",
     "sad_map_curvature",
     "sad_merge",
     "sad_pull_back",

@@ -50,13 +50,14 @@ inline Floats robust_loss(const Setting& setting, Floats squared) {
   return loss;
 }
 
-// The values of the pictures at one pixel of LANES cells.
+// The values of the pictures at one pixel of a patch.
 struct Values {
-  const float *image, *weight;
-  int64_t lanes;
+  const float *image, *weight;  // null where the pass has none
+  const Patch& patch;
+  int pixel, channels;
 
-  Floats at(int channel) const { return load(image + channel * lanes); }
-  Floats weighs() const { return load(weight); }
+  Floats at(int channel) const { return patch.read(image, pixel, channel, channels); }
+  Floats weighs() const { return patch.read(weight, pixel, 0, 1); }
 };
 
 // Error, squared error and effective weight of a pixel, as most passes need them.
@@ -79,23 +80,23 @@ struct Compared {
 };
 
 template <int C>
-Floats times_contrast(const Pixel<C>& pixel, int k, const Vectors<C>& other) {
+Floats times_contrast(const Pixel<C>& pixel, int m, const Vectors<C>& other) {
   Floats sum{};
-  for (int c = 0; c < pixel.channels(); ++c) sum += other[c] * (pixel.own(k)[c] - pixel.color[c]);
+  for (int c = 0; c < pixel.channels(); ++c) sum += other[c] * (pixel.own(m)[c] - pixel.color[c]);
   return sum;
 }
 
-// What a cotangent of the pixel gives slot k, in (phi, colour). Returns the end of what it wrote.
+// Adds what a cotangent of the pixel gives member m, in (phi, colour). Returns the end of that.
 template <int C>
-Floats* pull_back(const Pixel<C>& pixel, int k, const Vectors<C>& cotangent, const Floats* phi,
+Floats* pull_back(const Pixel<C>& pixel, int m, const Vectors<C>& cotangent, const Floats* phi,
                   Floats* to) {
-  const Floats logit = pixel.weight[k] * times_contrast(pixel, k, cotangent);
-  for (int i = 0; i < PHI; ++i) *to++ = logit * phi[i];
-  for (int c = 0; c < pixel.channels(); ++c) *to++ = pixel.weight[k] * cotangent[c];
+  const Floats weight = pixel.weight(m), logit = weight * times_contrast(pixel, m, cotangent);
+  for (int i = 0; i < PHI; ++i) *to++ += logit * phi[i];
+  for (int c = 0; c < pixel.channels(); ++c) *to++ += weight * cotangent[c];
   return to;
 }
 
-// ---- sums for the sites: `open` looks at the pixel, `slot` writes what slot k receives ----
+// ---- sums for the sites: `open` looks at the pixel, `add` adds what member m receives ----
 
 template <int C>
 struct PullBack {
@@ -106,10 +107,10 @@ struct PullBack {
   void open(const Pixel<C>& pixel, const Values& values) {
     for (int c = 0; c < pixel.channels(); ++c) cotangent[c] = values.at(c);
   }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
     Floats phi[PHI];
-    pixel.phi(k, phi);
-    pull_back(pixel, k, cotangent, phi, to);
+    pixel.phi(m, phi);
+    pull_back(pixel, m, cotangent, phi, to);
   }
 };
 
@@ -128,17 +129,17 @@ struct Gradient {
     if (setting.robust()) measured = robust_loss(setting, at.squared);
     for (int c = 0; c < pixel.channels(); ++c) weighted[c] = at.counts * at.error[c];
   }
-  Floats* slot(const Pixel<C>& pixel, int k, const Floats* phi, Floats* to) const {
-    to = pull_back(pixel, k, weighted, phi, to);
-    const Floats share = pixel.weight[k] * at.weight;
-    *to++ = share * at.squared;
-    if (setting.robust()) *to++ = share * measured;
+  Floats* add(const Pixel<C>& pixel, int m, const Floats* phi, Floats* to) const {
+    to = pull_back(pixel, m, weighted, phi, to);
+    const Floats share = pixel.weight(m) * at.weight;
+    *to++ += share * at.squared;
+    if (setting.robust()) *to++ += share * measured;
     return to;
   }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
     Floats phi[PHI];
-    pixel.phi(k, phi);
-    slot(pixel, k, phi, to);
+    pixel.phi(m, phi);
+    add(pixel, m, phi, to);
   }
 };
 
@@ -151,23 +152,27 @@ struct Curvature {
   Curvature(const Setting& setting, int channels) : gradient(setting, channels) {}
 
   void open(const Pixel<C>& pixel, const Values& values) { gradient.open(pixel, values); }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
     Floats phi[PHI];
-    pixel.phi(k, phi);
-    to = gradient.slot(pixel, k, phi, to);
-    const Floats squared = gradient.at.counts * pixel.weight[k] * pixel.weight[k];
+    pixel.phi(m, phi);
+    to = gradient.add(pixel, m, phi, to);
+    const Floats squared = gradient.at.counts * pixel.weight(m) * pixel.weight(m);
     Floats both{};
     for (int c = 0; c < pixel.channels(); ++c) {
-      const Floats contrast = pixel.own(k)[c] - pixel.color[c];
+      const Floats contrast = pixel.own(m)[c] - pixel.color[c];
       both += contrast * contrast;
     }
     both *= squared;
-    for (int i = 0; i < PHI; ++i)
-      for (int j = i; j < PHI; ++j) *to++ = both * phi[i] * phi[j];
-    for (int i = 0; i < PHI; ++i)
+    for (int i = 0; i < PHI; ++i) {
+      const Floats row = both * phi[i];
+      for (int j = i; j < PHI; ++j) *to++ += row * phi[j];
+    }
+    for (int i = 0; i < PHI; ++i) {
+      const Floats row = squared * phi[i];
       for (int c = 0; c < pixel.channels(); ++c)
-        *to++ = squared * (pixel.own(k)[c] - pixel.color[c]) * phi[i];
-    *to = squared;
+        *to++ += row * (pixel.own(m)[c] - pixel.color[c]);
+    }
+    *to += squared;
   }
 };
 
@@ -179,25 +184,25 @@ struct Statistics {
   Statistics(const Setting& setting, int channels) : setting(setting), at(channels) {}
 
   void open(const Pixel<C>& pixel, const Values& values) { at.open(pixel, values, setting); }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
-    const Floats weight = pixel.weight[k];
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
+    const Floats weight = pixel.weight(m);
     const Floats share = weight / maximum(1.0f - weight, all(1 - setting.alone));
     Floats without{};
     for (int c = 0; c < pixel.channels(); ++c) {
-      const Floats left = at.error[c] - share * (pixel.own(k)[c] - pixel.color[c]);
+      const Floats left = at.error[c] - share * (pixel.own(m)[c] - pixel.color[c]);
       without += left * left;
     }
     const Floats removal = weight > setting.alone ? all(setting.hole) : without - at.squared;
     const Floats mass = at.counts * weight, energy = mass * at.squared;
-    const Floats x = pixel.x - pixel.field(k)[0], y = pixel.y - pixel.field(k)[1];
-    to[0] = mass;
-    to[1] = at.counts * removal;
-    to[2] = energy;
-    to[3] = energy * x;
-    to[4] = energy * y;
-    to[5] = energy * x * x;
-    to[6] = energy * x * y;
-    to[7] = energy * y * y;
+    const Floats x = pixel.x - pixel.field(m)[0], y = pixel.y - pixel.field(m)[1];
+    to[0] += mass;
+    to[1] += at.counts * removal;
+    to[2] += energy;
+    to[3] += energy * x;
+    to[4] += energy * y;
+    to[5] += energy * x * x;
+    to[6] += energy * x * y;
+    to[7] += energy * y * y;
   }
 };
 
@@ -214,12 +219,12 @@ struct ColorProduct {
     at.open(pixel, values, setting);
     for (int c = 0; c < pixel.channels(); ++c) {
       product[c] = Floats{};
-      for (int k = 0; k < pixel.k(); ++k) product[c] += pixel.weight[k] * pixel.attached(k)[c];
+      for (int m = 0; m < pixel.members(); ++m) product[c] += pixel.weight(m) * pixel.attached(m)[c];
       product[c] *= at.counts;
     }
   }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
-    for (int c = 0; c < pixel.channels(); ++c) to[c] = pixel.weight[k] * product[c];
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
+    for (int c = 0; c < pixel.channels(); ++c) to[c] += pixel.weight(m) * product[c];
   }
 };
 
@@ -231,10 +236,10 @@ struct ColorRightSide {
   ColorRightSide(const Setting& setting, int channels) : setting(setting), at(channels) {}
 
   void open(const Pixel<C>& pixel, const Values& values) { at.open(pixel, values, setting); }
-  void slot(const Pixel<C>& pixel, int k, Floats* to) const {
-    const Floats scaled = pixel.weight[k] * at.counts;
-    for (int c = 0; c < pixel.channels(); ++c) to[c] = -scaled * at.error[c];
-    to[pixel.channels()] = scaled * pixel.weight[k];
+  void add(const Pixel<C>& pixel, int m, Floats* to) const {
+    const Floats scaled = pixel.weight(m) * at.counts;
+    for (int c = 0; c < pixel.channels(); ++c) to[c] -= scaled * at.error[c];
+    to[pixel.channels()] += scaled * pixel.weight(m);
   }
 };
 
@@ -242,7 +247,6 @@ struct ColorRightSide {
 
 template <int C>
 struct Blend {
-  static constexpr bool compares = false;
   Blend(const Setting&, int) {}
   void pixel(const Pixel<C>& pixel, const Values&, Floats* to) {
     for (int c = 0; c < pixel.channels(); ++c) to[c] = pixel.color[c];
@@ -252,7 +256,6 @@ struct Blend {
 // The root of the pixel's weight times the change of its colour by the steps attached to the sites.
 template <int C>
 struct Change {
-  static constexpr bool compares = true;
   const Setting& setting;
   Compared<C> at;
   Change(const Setting& setting, int channels) : setting(setting), at(channels) {}
@@ -260,13 +263,13 @@ struct Change {
   void pixel(const Pixel<C>& pixel, const Values& values, Floats* to) {
     at.open(pixel, values, setting);
     for (int c = 0; c < pixel.channels(); ++c) to[c] = Floats{};
-    for (int k = 0; k < pixel.k(); ++k) {
+    for (int m = 0; m < pixel.members(); ++m) {
       Floats phi[PHI], logit{};
-      pixel.phi(k, phi);
-      const Floats* step = pixel.attached(k);
+      pixel.phi(m, phi);
+      const float* step = pixel.attached(m);
       for (int i = 0; i < PHI; ++i) logit += phi[i] * step[i];
       for (int c = 0; c < pixel.channels(); ++c)
-        to[c] += pixel.weight[k] * (logit * (pixel.own(k)[c] - pixel.color[c]) + step[PHI + c]);
+        to[c] += pixel.weight(m) * (logit * (pixel.own(m)[c] - pixel.color[c]) + step[PHI + c]);
     }
     const Floats scale = root(at.counts);
     for (int c = 0; c < pixel.channels(); ++c) to[c] *= scale;
@@ -276,59 +279,99 @@ struct Change {
 // ---- how a pass goes over a band ----
 
 struct Pictures {
-  const float *image, *weight;  // null where the pass has none
+  const int32_t* members;
+  const float *image, *weight;
+};
 
-  Values at(const Cells& cells, int64_t first, int pixel, int channels) const {
-    return {image ? image + cells.offset(first, pixel, channels) : nullptr,
-            weight ? weight + cells.offset(first, pixel, 1) : nullptr, cells.lanes};
+// The sums of the sites that a band has met, padded to whole vectors.
+class Sums {
+ public:
+  Sums() = default;
+  Sums(int64_t sites, int entries) : width_(padded(entries)), number_(sites, -1) {}
+
+  // Adds up the lanes of the vectors of a site, which become zero.
+  void take(int32_t site, Floats* entries, int count) {
+    if (number_[site] < 0) {
+      number_[site] = values_.size() / width_;
+      values_.resize(values_.size() + width_);
+    }
+    float* sums = &values_[size_t(number_[site]) * width_];
+    for (int chunk = 0; chunk < count; chunk += LANES) {
+      Floats rows[LANES] = {};
+      for (int i = 0; i < std::min(LANES, count - chunk); ++i) std::swap(rows[i], entries[chunk + i]);
+      transpose(rows);
+      for (int step = LANES / 2; step; step /= 2)
+        for (int i = 0; i < step; ++i) rows[i] += rows[i + step];
+      store(sums + chunk, load(sums + chunk) + rows[0]);
+    }
   }
+
+  // The sums of a site, or null where the band has not met it.
+  const float* of(int64_t site) const {
+    return number_[site] < 0 ? nullptr : &values_[size_t(number_[site]) * width_];
+  }
+
+ private:
+  int width_ = 0;
+  std::vector<int32_t> number_;
+  std::vector<float> values_;
 };
 
 template <int C, template <int> class Pass>
 void sum_band(const Cells& cells, const Table& table, const Pictures& pictures,
-              const Setting& setting, int channels, int number, Band& band) {
+              const Setting& setting, int channels, int band, Sums& sums) {
   const int entries = Pass<C>::entries(channels, setting.robust());
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
-  constexpr int known = C ? padded(Pass<C ? C : 1>::entries(C, true)) : 0;
-  const int vectors = C ? known : padded(entries);
-  band = Band(table, cells, vectors);
-  Vectors<known> received(vectors);
-  for (int i = entries; i < vectors; ++i) received[i] = Floats{};
-  cells.for_vectors(number, [&](int64_t first, int column, int row) {
-    pixel.go_to(band, first, column, row);
-    float* sums = band.sums();
+  std::vector<Floats> received;  // by the sites of a tile; zero when it is reached
+  sums = Sums(table.sites, entries);
+  const auto at_tile = [&](const Tile& tile) {
+    pixel.go_to(tile);
+    received.resize(std::max(received.size(), size_t(tile.count) * entries));
+  };
+  const auto at_patch = [&](const Patch& patch) {
+    pixel.go_to(patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
-      pass.open(pixel, pictures.at(cells, first, i, channels));
-      for (int k = 0; k < cells.k; ++k) {
-        pass.slot(pixel, k, &received[0]);
-        add_to_sums(sums, pixel.places[k], &received[0], vectors);
-      }
+      pass.open(pixel, {pictures.image, pictures.weight, patch, i, channels});
+      for (int m = 0; m < pixel.members(); ++m)
+        pass.add(pixel, m, &received[pixel.number(m) * entries]);
     }
-  });
+  };
+  const auto leave = [&](const Tile& tile) {
+    for (int i = 0; i < tile.count; ++i) sums.take(tile.sites[i], &received[i * entries], entries);
+  };
+  for_members(cells, band, pictures.members, at_tile, at_patch, leave);
 }
 
 template <int C, template <int> class Pass>
 void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
-               const Setting& setting, int channels, int number, float* out) {
-  Band band(table, cells, 0);
+               const Setting& setting, int channels, int band, float* out) {
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
   Vectors<C> drawn(channels);
-  cells.for_vectors(number, [&](int64_t first, int column, int row) {
-    pixel.go_to(band, first, column, row);
+  const auto at_patch = [&](const Patch& patch) {
+    pixel.go_to(patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
-      pass.pixel(pixel, pictures.at(cells, first, i, channels), &drawn[0]);
-      float* to = out + cells.offset(first, i, channels);
-      for (int c = 0; c < channels; ++c) store(to + c * cells.lanes, drawn[c]);
+      pass.pixel(pixel, {pictures.image, pictures.weight, patch, i, channels}, &drawn[0]);
+      for (int c = 0; c < channels; ++c) patch.write(out, drawn[c], i, c, channels);
     }
-  });
+  };
+  for_members(
+      cells, band, pictures.members, [&](const Tile& tile) { pixel.go_to(tile); }, at_patch,
+      [](const Tile&) {});
+}
+
+// Writes the zeros behind the last cell of a picture of so many blocks.
+inline void pad_picture(const Cells& cells, int channels, int64_t blocks, float* out) {
+  for (int64_t cell = cells.count(); cell < blocks * cells.lanes; ++cell)
+    for (int i = 0; i < cells.pixels() * channels; ++i)
+      out[cells.offset(cell / cells.lanes, cell % cells.lanes, 0, i, channels)] = 0;
 }
 
 // Adds up the bands, in their order, for the sites from `first` to `last`: [entries, N].
-inline void add_bands(const std::vector<Band>& bands, int64_t sites, int entries, int64_t first,
+inline void add_bands(const std::vector<Sums>& bands, int64_t sites, int entries, int64_t first,
                       int64_t last, float* out) {
   const int chunks = padded(entries) / LANES;
   std::vector<Floats> total(chunks * LANES);  // [chunk, lane]
@@ -336,8 +379,8 @@ inline void add_bands(const std::vector<Band>& bands, int64_t sites, int entries
     const int some = std::min<int64_t>(LANES, last - site);
     for (Floats& sums : total) sums = Floats{};
     for (int lane = 0; lane < some; ++lane)
-      for (const Band& band : bands)
-        if (const float* sums = band.sums_of(site + lane))
+      for (const Sums& band : bands)
+        if (const float* sums = band.of(site + lane))
           for (int i = 0; i < chunks; ++i) total[i * LANES + lane] += load(sums + i * LANES);
     for (int i = 0; i < chunks; ++i) transpose(&total[i * LANES]);
     for (int64_t i = 0; i < entries; ++i)

@@ -1,55 +1,19 @@
-// Cells and their lists, the sites of a band, and the blend at a pixel of LANES cells at once.
+// Cells and their members, and the blend at a pixel of LANES cells at once.
 //
-// Arrays lie as in the library (model/canvas.py): ids [cells, K], cells row by row; pictures
-// [blocks, P, C, lanes], P pixels of a cell, with zeros beyond the edge; the sites' table [R, N].
-// The rows of cells are cut into bands, the same ones for any number of threads. A band meets its
-// sites one after the other and keeps a record of each: its row of the table, then its sums, both
-// padded to whole vectors. So what neighbouring pixels need lies close together, and bands share
-// nothing. A vector of cells reads the records in its slots and transposes them.
+// Arrays lie as in the library (model/canvas.py): pictures [blocks, P, C, lanes], P pixels of a cell,
+// with zeros beyond the edge; the sites' table [R, N]. The lists are given as members.hpp writes
+// them. A vector is a patch of cells: it meets its members one after the other, each with one set of
+// fields for all lanes, and the lanes whose lists do not hold the site are masked.
 #pragma once
 
-#include <algorithm>
-#include <limits>
-#include <vector>
-
-#include "simd.hpp"
+#include "members.hpp"
 
 namespace sad {
 
-constexpr int MOST_SITES = 32;  // in a list
 constexpr int GEOMETRY = 7;     // x y fx fy h tau radius, see score.py
 constexpr int PHI = 6;
 constexpr float SQUARED_DISTANCE_MIN = 1e-8f;
-constexpr int BAND = 32, MOST_BANDS = 32;  // rows of cells in a band, at least; bands
-constexpr int STRIP = 32;  // cells: a band is gone through in strips, whose sites stay in the cache
-
-struct Cells {
-  const int32_t* ids;
-  int rows, columns, k, cell;
-  int64_t lanes;  // of a block of pictures
-
-  int64_t count() const { return int64_t(rows) * columns; }
-  int pixels() const { return cell * cell; }
-  int bands() const { return std::min(MOST_BANDS, (rows + BAND - 1) / BAND); }
-
-  // Where the values of channel 0 of a pixel of the cells from `first` on begin.
-  int64_t offset(int64_t first, int pixel, int channels) const {
-    return (first / lanes * pixels() + pixel) * channels * lanes + first % lanes;
-  }
-
-  // body(first cell, its column, its row) for all vectors of cells that begin in the band.
-  template <class Body>
-  void for_vectors(int band, const Body& body) const {
-    const int begin = int64_t(rows) * band / bands(), end = int64_t(rows) * (band + 1) / bands();
-    for (int column = 0; column < columns; column += STRIP)
-      for (int row = begin; row < end; ++row) {
-        const int64_t start = int64_t(row) * columns, from = start + column;
-        const int64_t to = from + std::min(STRIP, columns - column);
-        for (int64_t first = padded(from); first < to; first += LANES)
-          body(first, int(first - start), row);
-      }
-  }
-};
+constexpr float INFINITE = std::numeric_limits<float>::infinity();
 
 // d of the formula, from its square.
 inline Floats distance(Floats squared) { return root(maximum(squared, all(SQUARED_DISTANCE_MIN))); }
@@ -76,64 +40,9 @@ struct Table {
   const float* rows;
   int64_t sites;
   int width;
+
+  const float* row(int32_t site) const { return rows + int64_t(site) * width; }
 };
-
-// The records of the sites that a band has met. A place is where one begins, in vectors.
-class Band {
- public:
-  Band() = default;
-  Band(const Table& table, const Cells& cells, int sums)
-      : table_(table),
-        stride_((table.width + padded(sums)) / LANES),
-        place_(table.sites, -1) {
-    const size_t expected = 3 * table.sites / (2 * cells.bands()) + MOST_SITES;
-    records_.reserve(std::min<size_t>(expected, table.sites) * stride_ * LANES);
-  }
-
-  // The place of a site; an id that is none counts as the first or the last one, as in XLA.
-  int32_t place_of(int32_t site) {
-    if (uint64_t(site) >= uint64_t(table_.sites)) site = site < 0 ? 0 : table_.sites - 1;
-    const int32_t place = place_[site];
-    return place < 0 ? meet(site) : place;
-  }
-
-  float* records() { return records_.data(); }
-  float* sums() { return records_.data() + table_.width; }
-
-  // The sums of a site, or null where the band has not met it.
-  const float* sums_of(int64_t site) const {
-    const int32_t place = place_[site];
-    return place < 0 ? nullptr : &records_[size_t(place) * LANES + table_.width];
-  }
-
- private:
-  __attribute__((noinline)) int32_t meet(int32_t site) {
-    const size_t place = records_.size() / LANES;
-    place_[site] = place;
-    records_.resize((place + stride_) * LANES);
-    std::memcpy(&records_[place * LANES], table_.rows + int64_t(site) * table_.width,
-                table_.width * sizeof(float));
-    return place;
-  }
-
-  Table table_{};
-  int stride_ = 0;
-  std::vector<int32_t> place_;
-  std::vector<float> records_;
-};
-
-// Adds `count` vectors, a multiple of LANES, to the sums at `places`, lane by lane.
-inline void add_to_sums(float* sums, const int32_t* places, const Floats* entries, int count) {
-  for (int chunk = 0; chunk < count; chunk += LANES) {
-    Floats rows[LANES];
-    for (int i = 0; i < LANES; ++i) rows[i] = entries[chunk + i];
-    transpose(rows);
-    for (int lane = 0; lane < LANES; ++lane) {
-      float* sum = sums + size_t(uint32_t(places[lane])) * LANES + chunk;
-      store(sum, load(sum) + rows[lane]);
-    }
-  }
-}
 
 // So many vectors: an array where the number is known to the compiler, else on the heap.
 template <int COUNT>
@@ -148,100 +57,108 @@ struct Vectors<0> : std::vector<Floats> {
   using std::vector<Floats>::vector;
 };
 
-// One pixel of each of LANES cells, and the sites of their lists. C channels; 0: told at run time.
+// One pixel of each cell of a patch, and its members. C channels; 0: told at run time.
 template <int C>
 class Pixel {
  public:
   Pixel(const Cells& cells, const Table& table, int channels)
       : color(channels),
-        cells_(cells),
+        cell_(cells.cell),
         channels_(channels),
-        width_(table.width),
-        fields_(size_t(cells.k) * width_) {}
+        table_(table),
+        members_(LANES * cells.k) {}
 
   int channels() const { return C ? C : channels_; }
-  int k() const { return cells_.k; }
+  int members() const { return count_; }
 
-  // Goes to the cells from `first` on, which stands in this column and row; beyond the last cell
-  // that one is repeated.
-  void go_to(Band& band, int64_t first, int column, int row) {
-    const int64_t last = cells_.count() - 1;
-    const int slots = cells_.k;
+  // Takes the fields of the sites of a tile together.
+  void go_to(const Tile& tile) {
+    fields_.resize(tile.count * table_.width);
+    for (int i = 0; i < tile.count; ++i)
+      std::memcpy(&fields_[i * table_.width], table_.row(tile.sites[i]), table_.width * sizeof(float));
+  }
+
+  void go_to(const Patch& patch) {
+    count_ = patch.count;
+    for (int m = 0; m < count_; ++m) {
+      members_[m].number = number_of(patch.members[m]);
+      members_[m].fields = &fields_[members_[m].number * table_.width];
+      members_[m].inside = lanes_of(patch.members[m]);
+    }
     for (int lane = 0; lane < LANES; ++lane) {
-      const int32_t* list = cells_.ids + std::min(first + lane, last) * slots;
-      for (int k = 0; k < slots; ++k) places[k][lane] = band.place_of(list[k]);
-      corner_x_[lane] = float(column * cells_.cell);
-      corner_y_[lane] = float(row * cells_.cell);
-      if (++column == cells_.columns) column = 0, ++row;
+      corner_x_[lane] = (patch.left + lane % ACROSS) * cell_;
+      corner_y_[lane] = (patch.top + lane / ACROSS) * cell_;
     }
-    const float* records = band.records();
-    Floats* to = fields_.data();
-    const int width = width_;
-    for (int k = 0; k < slots; ++k)
-      for (int chunk = 0; chunk < width; chunk += LANES, to += LANES) {
-        Floats rows[LANES];
-        for (int lane = 0; lane < LANES; ++lane)
-          rows[lane] = load(records + size_t(uint32_t(places[k][lane])) * LANES + chunk);
-        transpose(rows);
-        for (int i = 0; i < LANES; ++i) to[i] = rows[i];
-      }
   }
 
-  // The weights of all sites and their blend at one pixel of the cells.
+  // The weights of all members and their blend at one pixel of the cells.
   void blend(int pixel) {
-    const int slots = cells_.k, width = width_, count = channels();
-    const Floats* f = fields_.data();
-    x = corner_x_ + float(pixel % cells_.cell);
-    y = corner_y_ + float(pixel / cells_.cell);
-    Floats least = all(std::numeric_limits<float>::infinity()), total{};
-    for (int k = 0; k < slots; ++k, f += width) {
+    x = corner_x_ + float(pixel % cell_);
+    y = corner_y_ + float(pixel / cell_);
+    Floats least = all(INFINITE), total{};
+    for (int m = 0; m < count_; ++m) {
+      Member& member = members_[m];
+      const float* f = member.fields;
       const Floats dx = x - f[0], dy = y - f[1];
-      const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
-      p_[k] = p;
-      q_[k] = q;
-      distance_[k] = distance(p * p + q * q);
-      const Floats score = f[5] * (distance_[k] - f[6]);
-      weight[k] = score;
-      least = minimum(score, least);
+      member.p = f[2] * dx + f[3] * dy;
+      member.q = (f[2] * dy - f[3] * dx) * f[4];
+      member.distance = distance(member.p * member.p + member.q * member.q);
+      const Floats score = f[5] * (member.distance - f[6]);
+      member.weight = member.inside ? score : all(INFINITE);
+      least = minimum(member.weight, least);
     }
-    for (int k = 0; k < slots; ++k) total += weight[k] = exponential(least - weight[k]);
-    const Floats scale = 1.0f / total;
-    for (int c = 0; c < count; ++c) color[c] = Floats{};
-    f = fields_.data() + GEOMETRY;
-    for (int k = 0; k < slots; ++k, f += width) {
-      const Floats share = weight[k] *= scale;
-      for (int c = 0; c < count; ++c) color[c] += share * f[c];
+    Vectors<C> sum(channels());
+    for (int c = 0; c < channels(); ++c) sum[c] = Floats{};
+    for (int m = 0; m < count_; ++m) {
+      Member& member = members_[m];
+      const Floats weight = member.inside ? exponential(least - member.weight) : Floats{};
+      member.weight = weight;
+      total += weight;
+      for (int c = 0; c < channels(); ++c) sum[c] += weight * own(m)[c];
     }
+    scale_ = 1.0f / total;
+    for (int c = 0; c < channels(); ++c) color[c] = sum[c] * scale_;
   }
 
-  // The table's entries of slot k; its colours; what was attached.
-  const Floats* field(int k) const { return &fields_[size_t(k) * width_]; }
-  const Floats* own(int k) const { return field(k) + GEOMETRY; }
-  const Floats* attached(int k) const { return own(k) + channels(); }
+  // Of member m: its number in the tile, its weights, the table's entries, its colours, what was
+  // attached.
+  int number(int m) const { return members_[m].number; }
+  Floats weight(int m) const { return members_[m].weight * scale_; }
+  const float* field(int m) const { return members_[m].fields; }
+  const float* own(int m) const { return field(m) + GEOMETRY; }
+  const float* attached(int m) const { return own(m) + channels(); }
 
-  // The six numbers that span the derivatives of slot k's logit.
-  void phi(int k, Floats* to) const {
-    const Floats d = distance_[k];
+  // The six numbers that span the derivatives of member m's logit.
+  void phi(int m, Floats* to) const {
+    const Member& member = members_[m];
+    const Floats d = member.distance;
     const Floats inverse = d > all(std::sqrt(SQUARED_DISTANCE_MIN)) ? 1.0f / d : Floats{};
-    const Floats p = p_[k] * inverse, q = q_[k] * inverse;
+    const Floats p = member.p * inverse, q = member.q * inverse;
     to[0] = p;
     to[1] = q;
-    to[2] = p * q_[k];
-    to[3] = p * p_[k] - q * q_[k];
+    to[2] = p * member.q;
+    to[3] = p * member.p - q * member.q;
     to[4] = d;
     to[5] = all(1.0f);
   }
 
-  int32_t places[MOST_SITES][LANES];
-  Floats x, y, weight[MOST_SITES];
+  Floats x, y;
   Vectors<C> color;
 
  private:
-  const Cells& cells_;
-  const int channels_, width_;
-  std::vector<Floats> fields_;
-  Floats corner_x_{}, corner_y_{};
-  Floats p_[MOST_SITES], q_[MOST_SITES], distance_[MOST_SITES];
+  struct Member {
+    int number;
+    const float* fields;
+    Ints inside;
+    Floats p, q, distance, weight;
+  };
+
+  const int cell_, channels_;
+  const Table table_;
+  std::vector<float> fields_;
+  std::vector<Member> members_;
+  int count_ = 0;
+  Floats corner_x_{}, corner_y_{}, scale_{};
 };
 
 }  // namespace sad

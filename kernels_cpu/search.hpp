@@ -169,7 +169,7 @@ struct Search {
     const Floats py = all((box.top + y) * cell + center());
     Best best(k);
     for (int at = 0; at < box.sites.count; ++at) {
-      if (!any(all(box.least[at]) <= best.score[k - 1])) break;
+      if (!bits(all(box.least[at]) <= best.score[k - 1])) break;
       const auto f = [&](int i) { return all(box.sites.field(i)[at]); };
       best.offer(score_at(f, px - f(0), py - f(1)), all(box.sites.id(at)));
     }

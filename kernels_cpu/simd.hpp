@@ -53,9 +53,31 @@ inline Floats load(const float* from, int count) {
   std::memcpy(&value, from, count * sizeof(float));
   return value;
 }
+inline Ints load(const int32_t* from, int count) {
+  if (count == LANES) return load(from);
+  Ints value{};
+  std::memcpy(&value, from, count * sizeof(int32_t));
+  return value;
+}
 inline void store(float* to, Floats value, int count) {
   if (count == LANES) return store(to, value);
   std::memcpy(to, &value, count * sizeof(float));
+}
+
+// A vector in rows of four, and back.
+constexpr int ACROSS = 4, DOWN = LANES / ACROSS;
+typedef float Row __attribute__((vector_size(4 * ACROSS)));
+
+inline Floats join(const Row* row) {
+#if defined(__AVX512F__)
+  const auto low = __builtin_shufflevector(row[0], row[1], 0, 1, 2, 3, 4, 5, 6, 7);
+  const auto high = __builtin_shufflevector(row[2], row[3], 0, 1, 2, 3, 4, 5, 6, 7);
+  return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(row[0], row[1], 0, 1, 2, 3, 4, 5, 6, 7);
+#else
+  return row[0];
+#endif
 }
 
 // 0, 1, 2, ...
@@ -84,8 +106,8 @@ inline Floats root(Floats a) {
 #endif
 }
 
-// Whether a comparison holds in some lane.
-inline bool any(Ints mask) {
+// The lanes in which a comparison holds, as bits.
+inline uint32_t bits(Ints mask) {
 #if defined(__AVX512F__)
   return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
 #elif defined(__AVX2__)
@@ -93,10 +115,17 @@ inline bool any(Ints mask) {
 #elif defined(__x86_64__)
   return _mm_movemask_ps((__m128)mask);
 #else
-  int32_t found = 0;
-  for (int lane = 0; lane < LANES; ++lane) found |= mask[lane];
+  uint32_t found = 0;
+  for (int lane = 0; lane < LANES; ++lane) found |= (mask[lane] & 1) << lane;
   return found;
 #endif
+}
+
+// The other way round: all bits of the lanes whose bit is set.
+inline Ints lanes_of(uint32_t bits) {
+  Ints bit;
+  for (int lane = 0; lane < LANES; ++lane) bit[lane] = 1 << lane;
+  return (all(int32_t(bits)) & bit) != 0;
 }
 
 // e^x for x <= 0, to about 1e-7 of the value; below e^-86 that. x = n ln 2 + r, a polynomial of r

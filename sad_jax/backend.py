@@ -78,6 +78,11 @@ class Backend:
         """Whether sums for the sites go from each site to its cells."""
         return self.name == "pallas" and self.deterministic
 
+    @property
+    def prepares_lists(self) -> bool:
+        """Whether passes over the same lists can share some work, see ``passes.prepare``."""
+        return self.name == "cpu" or self.wants_transposed_lists
+
     def run(self, *operands, xla: Callable, pallas: Callable, cpu: Callable) -> Any:
         """A pass by one of its ways, which return arrays of the same shapes.
 

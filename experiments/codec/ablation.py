@@ -17,15 +17,19 @@ from pathlib import Path
 from unittest import mock
 
 import jax
+import numpy as np
 
 import sad_jax as sad
 from experiments.machine import write_report
 from sad_jax.coding import encode, steps
 from sad_jax.coding.rate import picture_psnr
 from sad_jax.coding.relax import EFFORT
+from sad_jax.storage.compact.fixed import OCTAVE, logarithm
 from sad_jax.storage.compact.predict import Neighbours
+from sad_jax.storage.compact.rules import PIXEL, Rules
 
 LOSS = 0.3
+SHAPES = ("along", "across", "tau", "radius", "angle", "aniso", "color")
 
 
 @contextmanager
@@ -39,6 +43,31 @@ def no_prediction():
     return mock.patch.multiple(Neighbours, **nothing)
 
 
+@contextmanager
+def fixed_steps():
+    """Every site has the steps of one of slope 1, sinh a = 1 and radius 1; places are square."""
+    like, sinh_one = np.full_like, round(math.asinh(1) * OCTAVE / math.log(2))
+    angles, places = Rules.angles, Rules.places
+    radius_step, color_step = Rules.radius_step, Rules.color_step
+
+    def one(rules: Rules, tau: np.ndarray) -> np.ndarray:
+        """log2 tau of a slope of 1."""
+        return like(tau, logarithm(rules.size))
+
+    def same_angles(rules, tau, aniso):
+        return np.where(aniso <= 0, 1, angles(rules, one(rules, tau), like(aniso, sinh_one)))
+
+    rules = {
+        "angles": same_angles,
+        "places": lambda rules, tau, aniso, angle: places(rules, one(rules, tau), 0 * aniso, angle),
+        "radius_step": lambda rules, tau: radius_step(rules, one(rules, tau)),
+        "color_step": lambda rules, radius: color_step(rules, like(radius, PIXEL)),
+    }
+    shapes = lambda sites, _: dict.fromkeys(SHAPES, np.ones(sites.num_sites))  # noqa: E731
+    with mock.patch.multiple(Rules, **rules), mock.patch.object(steps, "_shapes", shapes):
+        yield
+
+
 def equal_balance():
     return mock.patch.dict(steps.BALANCE, dict.fromkeys(steps.BALANCE, 1.0))
 
@@ -50,6 +79,8 @@ VARIANTS: dict[str, tuple[Callable, object]] = {
     "three rounds a field": (as_it_is, dataclasses.replace(EFFORT, rounds=3)),
     "colours rounded at once": (as_it_is, dataclasses.replace(EFFORT, color_parts=1)),
     "steps of equal distortion": (equal_balance, EFFORT),
+    "the same steps for all sites": (fixed_steps, EFFORT),
+    "the same, and plain rounding": (fixed_steps, None),
     "no prediction from neighbours": (no_prediction, EFFORT),
 }
 

@@ -57,7 +57,7 @@ class Bench:
 
     def prepared(self) -> sad.Candidates:
         """The lists, with what any number of passes over them can share."""
-        return jax.jit(prepare, static_argnums=0)(self.backend, self.lists)
+        return jax.jit(prepare, static_argnums=0)(self.backend, self.sites, self.lists)
 
     def passes(self) -> dict[str, Callable]:
         """Functions of the sites."""

@@ -19,7 +19,7 @@ from sad_jax.coding.rounding import Draft
 from sad_jax.coding.steps import ASSUMED_ERROR, base_steps, cell_bits
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.frame import Frame
-from sad_jax.model.sites import Sites, check_sites, check_values, in_float32
+from sad_jax.model.sites import Sites, check_sites, check_values, in_float32, unit
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 from sad_jax.sharding import to_host
@@ -36,6 +36,7 @@ from sad_jax.storage.sad import COMPACT, encode_raw, join, write_start
 LOSSLESS = "lossless"
 QUALITY = 8.0  # dB, the usual one: about 0.3 dB are lost
 LARGEST = 60.0  # dB, either way
+LARGEST_RADIUS = MOST_LEAST_RADIUS  # units, either way: escapes of the coder reach so far
 NO_MODEL = Model({}, (), 0, 0)
 
 
@@ -61,13 +62,15 @@ def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.R
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
     steps = base_steps(job.frame.enter(job.sites), lists, job.target, quality, error)
-    least = min(PIXEL, math.floor(float(np.min(job.sites.radius)) * PIXEL))
+    radii = [float(f(job.sites.radius)) * PIXEL for f in (np.min, np.max)]
+    least = min(PIXEL, math.floor(radii[0]))
     bits = cell_bits(job.canvas, job.sites.num_sites)
     farthest = float(np.max(abs(job.sites.position))) * PIXEL / 2**bits
-    if least < -MOST_LEAST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
+    if max(map(abs, radii)) > LARGEST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
         raise ValueError(
             "expected sites near their canvas, with no free slots, for a compact file, got radii "
-            f"down to {least / PIXEL:g} and positions up to {farthest * 2**bits / PIXEL:g} pixels"
+            f"from {radii[0] / PIXEL:g} to {radii[1] / PIXEL:g} and positions up to "
+            f"{farthest * 2**bits / PIXEL:g} pixels"
         )
     rules = Rules(steps, job.canvas.size, bits, least)
     draft = Draft(job.sites, rules, relaxation if job.known and effort else None)
@@ -96,7 +99,8 @@ def file_of(job: Job, found: codec.Rounded) -> bytes:
     if head.order.groups:
         decoded = Sites(**jax.device_put(found.sites()))
         lists = Relaxation(job.target, job.frame).find_lists(decoded)
-        boxes = influence(head.order, job.canvas, job.frame.crop_ids(to_host(lists.ids)))
+        ids = job.frame.crop_ids(to_host(lists.ids))
+        boxes = influence(head.order, decoded, job.canvas, ids)
     return join(start, codec.pack(start, found, boxes))
 
 
@@ -169,6 +173,11 @@ def make_job(
     """Sites and their target, checked, with colours in [0, 1]."""
     check_sites(sites)
     check_values(sites := in_float32(sites))
+    if (none := np.sum(np.square(unit(sites.direction)), -1) < 0.5).any():
+        raise ValueError(
+            "expected directions of a length for a compact file, got a direction of zero, of site "
+            f"{int(none.argmax())}"
+        )
     shape = (*canvas.shape, sites.channels)
     if target is None:
         picture, value_range = np.zeros(shape, np.float32), ValueRange.of(sites.color)
@@ -179,8 +188,8 @@ def make_job(
         value_range = ValueRange.of(picture)
         picture = value_range.to_unit(picture)
     value_range = ValueRange(*(float(np.float32(value)) for value in value_range))
-    unit = sites.replace(color=value_range.to_unit(sites.color))
-    placed = jax.tree.map(jnp.asarray, unit)
+    scaled = sites.replace(color=value_range.to_unit(sites.color))
+    placed = jax.tree.map(jnp.asarray, scaled)
     backend = resolve(implementation, placed, k=canvas.k)
     laid_out = make_target(canvas.grid, jnp.asarray(picture), backend=backend)
     return Job(placed, canvas, laid_out, value_range, target is not None, Frame.of(canvas))

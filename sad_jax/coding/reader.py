@@ -7,7 +7,6 @@ import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from jaxtyping import Float
 from sad_jax.backend import Backend
 from sad_jax.draw.api import query, render
 from sad_jax.draw.bands import Window
-from sad_jax.lists.candidates import Candidates
 from sad_jax.lists.exact import find_candidates
 from sad_jax.model.arguments import describe, whole_numbers
 from sad_jax.model.room import MAX_PIXELS, check_size
@@ -34,13 +32,6 @@ SHARE_OF_TILES = 0.25  # from which on the whole picture is looked up in at once
 PIECE = 2**20  # bytes checked at once
 LEAST_POINTS = 64  # looked up at once: XLA computes a few otherwise, with other last bits
 STEPS_AN_OCTAVE = 4  # numbers of sites and points are rounded up to, so that programs are few
-
-
-class Part(NamedTuple):
-    """What a window shows: sites moved to it, and their lists there."""
-
-    sites: Sites
-    lists: Candidates
 
 
 class SadFile:
@@ -76,7 +67,7 @@ class SadFile:
         self.level = int(level)
         self._payload: Payload | None = None
         self._sites: Sites | None = None
-        self._start, self._parts = start, dict[Window, Part]()
+        self._start, self._kept = start, dict[Window, Sites]()
         if self._header.codec == sad.COMPACT:
             self._payload = sad.open_payload(self._header, lambda at, n: read(start + at, n))
         else:
@@ -115,7 +106,7 @@ class SadFile:
         Raises:
           ValueError: a window that is not within the canvas, or a damaged file.
         """
-        return self._draw(self.window_of(window), self._part)
+        return self._draw(self.window_of(window))
 
     def bands(
         self, window: tuple[int, int, int, int] | None = None
@@ -142,14 +133,16 @@ class SadFile:
           48
         """
         bands = self.window_of(window).bands(self.canvas.cell)
-        return (self._draw(band, self._find) for band in bands)
+        return (self._draw(band) for band in bands)
 
-    def _draw(self, wanted: Window, find: Callable[[Window], Part]) -> np.ndarray:
+    def _draw(self, wanted: Window) -> np.ndarray:
         cell = self.canvas.cell
         x, y = wanted.x // cell * cell, wanted.y // cell * cell
         right, bottom = wanted.x + wanted.width, wanted.y + wanted.height
-        part = find(Window(x, y, right - x, bottom - y))
-        picture = np.asarray(render(*part, implementation=self._implementation))
+        window = Window(x, y, right - x, bottom - y)
+        sites, canvas = window.seen(self._near(window), self.canvas)
+        lists = find_candidates(sites, canvas, implementation=self._implementation)
+        picture = np.asarray(render(sites, lists, implementation=self._implementation))
         return picture[wanted.y - y :, wanted.x - x :]
 
     def check(self) -> None:
@@ -165,7 +158,7 @@ class SadFile:
         sad.compare_checksums(self._stored, found)
 
     def query(self, points: Float[ArrayLike, "*M 2"]) -> Float[np.ndarray, "*M C"]:
-        """Colours at any points, each by the list of its cell, as ``query`` has them of lists.
+        """Colours at any points, each by its own exact list, as ``query`` of a canvas has them.
 
         Args:
           points: float[..., 2], (x, y) in pixels.
@@ -182,25 +175,24 @@ class SadFile:
         flat = points.reshape(-1, 2).astype(np.float32)
         colors = np.zeros((len(flat), self.channels), np.float32)
         for window, own in self._windows(flat).items():
-            part = self._part(window)
-            near = flat[own] - np.array([window.x, window.y], np.float32)
-            padded = np.resize(near, (_rounded_up(max(len(near), LEAST_POINTS)), 2))
-            colors[own] = np.asarray(query(*part, padded))[: len(near)]
+            padded = np.resize(flat[own], (_rounded_up(max(len(own), LEAST_POINTS)), 2))
+            colors[own] = np.asarray(query(self._sites_at(window), self.canvas, padded))[: len(own)]
         return colors.reshape(*points.shape[:-1], self.channels)
 
     def _windows(self, points: np.ndarray) -> dict[Window, np.ndarray]:
-        """The windows in which points float[M, 2] lie, or which are nearest, and which they are."""
+        """The windows in which points float[M, 2] lie, and which they are; all of the picture where
+        most of it is wanted, or any point lies outside of it."""
         if not len(points):
             return {}
         height, width = self.canvas.shape
-        last = np.array([width - 1, height - 1])
-        with np.errstate(invalid="ignore"):
-            pixels = np.floor(np.clip(np.nan_to_num(points, nan=0.0), 0, last) + 0.5)
-        tiles = np.minimum(pixels, last).astype(np.int64) // TILE
+        pixels = np.floor(np.nan_to_num(points.astype(np.float64), nan=0.0) + 0.5)
+        outside = ((pixels < 0) | (pixels >= [width, height])).any()
+        if outside or not self._in_groups:
+            return {self.window: np.arange(len(points))}
+        tiles = pixels.astype(np.int64) // TILE
         columns = -(-width // TILE)
-        number = tiles[:, 1] * columns + tiles[:, 0]
-        found, where = np.unique(number, return_inverse=True)
-        if len(found) > SHARE_OF_TILES * columns * -(-height // TILE) or not self._in_groups:
+        found, where = np.unique(tiles[:, 1] * columns + tiles[:, 0], return_inverse=True)
+        if len(found) > SHARE_OF_TILES * columns * -(-height // TILE):
             return {self.window: np.arange(len(points))}
         order = np.argsort(where, kind="stable")
         split = np.split(order, np.cumsum(np.bincount(where))[:-1])
@@ -217,21 +209,19 @@ class SadFile:
         """Whether a part can be read without the rest."""
         return self._payload is not None and self._payload.head.order.groups > 0 and not self.level
 
-    def _part(self, window: Window) -> Part:
-        """The sites and lists of a window."""
-        if window not in self._parts:
-            while len(self._parts) >= MOST_TILES:
-                self._parts.pop(next(iter(self._parts)))
-            self._parts[window] = self._find(window)
-        return self._parts[window]
-
-    def _find(self, window: Window) -> Part:
-        sites = self.sites() if window == self.window or not self._in_groups else self._near(window)
-        sites, canvas = window.seen(sites, self.canvas)
-        return Part(sites, find_candidates(sites, canvas, implementation=self._implementation))
+    def _sites_at(self, window: Window) -> Sites:
+        """Those of ``_near``, kept for the next points."""
+        if window not in self._kept:
+            while len(self._kept) >= MOST_TILES:
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[window] = self._near(window)
+        return self._kept[window]
 
     def _near(self, window: Window) -> Sites:
-        """The base, and the groups that the window may show; free slots up to a round number."""
+        """What a window may show: the base and some groups, and free slots up to a round number;
+        all sites where groups cannot be read on their own."""
+        if window == self.window or not self._in_groups:
+            return self.sites()
         payload = self._payload
         assert payload is not None
         unit, boxes = box_unit(self.canvas.size), payload.index.boxes

@@ -106,7 +106,8 @@ class Draft:
         part = np.random.default_rng(0).integers(0, parts, count)
         for i in range(parts):
             own = part == i
-            levels[own] = nearest(to_planes(self.color[own]), step[own, None])
+            shown = np.clip(self.color[own], 0, 1)  # a decoder does the same
+            levels[own] = nearest(to_planes(shown), step[own, None])
             self.color[own] = from_planes(levels[own] * step[own, None]) / LIGHT
             self.free[GEOMETRY:, own] = False
             if relaxation is not None and i + 1 < parts:

@@ -48,19 +48,19 @@ class SitePass(NamedTuple):
 
 
 def prepare(backend: Backend, sites: Sites, lists: Candidates) -> Candidates:
-    """Does once for many passes what depends on the lists alone: transposes them for kernels."""
-    if not backend.wants_transposed_lists or lists.transposed is not None:
+    """Does once for many passes what depends on the lists alone."""
+    if not backend.prepares_lists or lists.prepared is not None:
         return lists
 
-    def transpose(sites: Sites, lists: Candidates):
+    def own(sites: Sites, lists: Candidates):
         return backend.run(
             lists.ids,
             xla=lambda ids: None,
             pallas=lambda kernels, _, ids: kernels.transpose_lists(ids, lists.num_sites),
-            cpu=lambda engine, ids: None,
+            cpu=lambda engine, ids: engine.group_lists(ids, lists.num_sites),
         )
 
-    return lists.replace(transposed=in_bands(transpose, sites, lists))
+    return lists.replace(prepared=in_bands(own, sites, lists))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -80,16 +80,24 @@ def _draw_by_hand(backend: Backend, sites: Sites, lists: Candidates) -> jax.Arra
     """It keeps nothing but the sites and the lists: every block is gathered and blended again."""
     grid = lists.grid
 
-    def kernel(kernels, launch, sites, ids):
+    def plain(sites, ids, _):
+        return xla.render(grid, sites, ids)
+
+    def kernel(kernels, launch, sites, ids, _):
         operands = site_table(sites, grid.size), split_ids(grid, ids), grid.corners()
         return grid.join_image(kernels.blend_picture(*operands, cell=grid.cell, launch=launch))
 
-    def engine(engine, sites, ids):
+    def engine(engine, sites, ids, prepared):
+        members = _members(engine, sites, ids, prepared)
         shape = (grid.blocks, grid.cell**2, sites.channels, grid.block)
-        image = engine.blend_picture(site_table(sites, grid.size), ids, shape, cell=grid.cell)
+        image = engine.blend_picture(site_table(sites, grid.size), members, shape, cell=grid.cell)
         return grid.join_image(image)
 
-    return backend.run(sites, lists.ids, xla=partial(xla.render, grid), pallas=kernel, cpu=engine)
+    return backend.run(sites, lists.ids, lists.prepared, xla=plain, pallas=kernel, cpu=engine)
+
+
+def _members(engine, sites: Sites, ids: jax.Array, prepared: jax.Array | None) -> jax.Array:
+    return engine.group_lists(ids, sites.num_sites) if prepared is None else prepared
 
 
 @_draw_by_hand.defjvp
@@ -158,9 +166,9 @@ def _sum_over_band(
     def plain(table, ids, _, inputs):
         return xla.sum_slots(grid, table, channels, split_ids(grid, ids), inputs, *callbacks)
 
-    def kernel(kernels, launch, table, ids, transposed, inputs):
-        if transposed is None and backend.deterministic:
-            transposed = kernels.transpose_lists(ids, sites.num_sites)
+    def kernel(kernels, launch, table, ids, prepared, inputs):
+        if prepared is None and backend.deterministic:
+            prepared = kernels.transpose_lists(ids, sites.num_sites)
         return kernels.sum_slots(
             table,
             split_ids(grid, ids),
@@ -169,15 +177,16 @@ def _sum_over_band(
             *callbacks,
             channels=channels,
             cell=grid.cell,
-            transposed=transposed,
+            transposed=prepared,
             launch=launch,
         )
 
-    def engine(engine, table, ids, _, inputs):
+    def engine(engine, table, ids, prepared, inputs):
+        members = _members(engine, sites, ids, prepared)
         told = {"cell": grid.cell, "loss": pass_.loss, "numbers": pass_.numbers}
-        return engine.sum_slots(pass_.name, table, ids, inputs, pass_.entries, **told)
+        return engine.sum_members(pass_.name, table, members, inputs, pass_.entries, **told)
 
-    operands = _table(sites, grid.size, attached), lists.ids, lists.transposed, inputs
+    operands = _table(sites, grid.size, attached), lists.ids, lists.prepared, inputs
     return backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
 
 
@@ -235,23 +244,24 @@ def _blend_band(
     def finished(drawn, inputs):
         return pass_.finish(drawn[:, :, :channels], drawn[:, :, channels:], *inputs)
 
-    def plain(table, ids, inputs):
+    def plain(table, ids, _, inputs):
         blocks = split_ids(grid, ids)
         drawn = xla.blended_pictures(grid, table, channels, blocks, pass_.blended)
         return finished(drawn, inputs)
 
-    def kernel(kernels, launch, table, ids, inputs):
+    def kernel(kernels, launch, table, ids, _, inputs):
         blocks = split_ids(grid, ids)
         work = kernels.Work(table, blocks, grid.corners(), channels, grid.cell, launch)
         values = lambda own, second: [*own.color, *second]  # noqa: E731
         drawn = kernels.pictures(work, values, channels + pass_.entries, (), pass_.blended)
         return finished(drawn, inputs)
 
-    def engine(engine, table, ids, inputs):
+    def engine(engine, table, ids, prepared, inputs):
+        members = _members(engine, sites, ids, prepared)
         told = {"cell": grid.cell, "loss": pass_.loss, "numbers": pass_.numbers}
-        return engine.change_of_picture(table, ids, inputs, **told)
+        return engine.change_of_picture(table, members, inputs, **told)
 
-    operands = _table(sites, grid.size, attached), lists.ids, inputs
+    operands = _table(sites, grid.size, attached), lists.ids, lists.prepared, inputs
     return backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)
 
 

@@ -152,7 +152,7 @@ class FitConfig:
         """What the file of a picture of (H, W) pixels should be."""
         most = self.file_bytes
         if self.file_bpp is not None:
-            most = max(1, int(self.file_bpp * shape[0] * shape[1] / 8))
+            most = max(1, int(min(self.file_bpp * shape[0] * shape[1] / 8, MOST)))
         return Aim(QUALITY if self.quality is None else self.quality, most, self.file_psnr)
 
     def to_json(self) -> str:

@@ -20,7 +20,7 @@ from sad_jax.model.sites import Sites
 from sad_jax.sharding import over_bands, padded_rows, place_rows
 from sad_jax.varying import alongside, check_axes
 
-Transposed = tuple[jax.Array, jax.Array]
+Prepared = tuple[jax.Array, jax.Array] | jax.Array | None
 
 
 class Candidates(flax.struct.PyTreeNode):
@@ -30,20 +30,22 @@ class Candidates(flax.struct.PyTreeNode):
       ids: int32[Hc, Wc, min(K, N)], sites by rising score, without repeats; Hc = ceil(H / cell) and
         Wc = ceil(W / cell).
       passes: int32[], propagation passes so far (it sets the jump of the next one).
-      transposed: the same lists from the sites' side (site -> cells), for kernels that sum in a
-        fixed order: int32[Hc Wc min(K, N)], the cells of all slots, ordered by site, and
-        int32[N + 1], where each site's part begins. None unless ``passes.prepare`` added it.
+      prepared: what passes over the same lists share, in the form of their backend, if
+        ``passes.prepare`` added it; else None. For kernels on a GPU that sum in a fixed order the
+        transposed lists (site -> cells): int32[Hc Wc min(K, N)], the cells of all slots, ordered by
+        site, and int32[N + 1], where each site's part begins. For the CPU engine the members of
+        tiles of cells, int32[Hc, Wc, 2 min(K, N) + 2], see ``members.hpp``.
       canvas: the picture's size, K and cell (static).
       num_sites: N, for how many sites the lists were made (static).
       mesh: the devices on which the lists lie in bands of rows (static), or None. In bands Hc is
-        rounded up to a multiple of the devices, and ``transposed`` is that of every band.
+        rounded up to a multiple of the devices, and ``prepared`` is that of every band.
     """
 
     ids: Int[Array, "Hc Wc K"]
     passes: Int[Array, ""]
     canvas: Canvas = flax.struct.field(pytree_node=False)
     num_sites: int = flax.struct.field(pytree_node=False)
-    transposed: Transposed | None = None
+    prepared: Prepared = None
     mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
 
     @property
@@ -124,11 +126,11 @@ def in_bands(
     whole = lists.replace(canvas=canvas.band(mesh.size), mesh=None)
 
     def run(sites, own, *rest):
-        ids, transposed, passes = own[0], own[1], rest[-1]
-        band = whole.replace(ids=ids, transposed=transposed, passes=passes)
+        ids, prepared, passes = own[0], own[1], rest[-1]
+        band = whole.replace(ids=ids, prepared=prepared, passes=passes)
         return function(sites, band, *rest[:-1])
 
-    own, told = (lists.ids, lists.transposed), (*shared, lists.passes)
+    own, told = (lists.ids, lists.prepared), (*shared, lists.passes)
     return over_bands(mesh, canvas.grid, run, sites, own, *parts, shared=told, summed=summed)
 
 

@@ -288,13 +288,13 @@ def _merge_into(
       backend: what merges.
 
     Returns:
-      The merged lists; ``transposed`` is dropped.
+      The merged lists; ``prepared`` is dropped.
     """
 
     def band(sites, own, *given):
         return _merge_band(backend, shift, lists.mesh, fresh, sites, own, *given)
 
-    return lists.replace(ids=in_bands(band, sites, lists, shared=given), transposed=None)
+    return lists.replace(ids=in_bands(band, sites, lists, shared=given), prepared=None)
 
 
 def _merge_band(

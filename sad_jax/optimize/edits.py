@@ -105,7 +105,7 @@ def keep_slots(state: State, slots: int) -> State:
     ids = jnp.asarray(place)[state.lists.ids]
     return state.replace(
         sites=jax.tree.map(lambda leaf: leaf[kept], state.sites),
-        lists=state.lists.replace(ids=ids, num_sites=len(kept), transposed=None),
+        lists=state.lists.replace(ids=ids, num_sites=len(kept), prepared=None),
         optimizer=keep_rows(state.rows, state.optimizer, len(alive), kept),
     )
 

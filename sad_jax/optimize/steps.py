@@ -92,7 +92,7 @@ def run_adam(
 
     prepared = state.replace(lists=prepare(target.backend, state.sites, state.lists))
     done = jax.lax.fori_loop(0, steps, step, prepared)
-    return done.replace(lists=done.lists.replace(transposed=None))
+    return done.replace(lists=done.lists.replace(prepared=None))
 
 
 def run_gauss_newton(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.room import MAX_PIXELS
 from sad_jax.model.sites import Sites
@@ -53,7 +54,9 @@ def parse(data: bytes, suffix: str, *, max_pixels: int | None) -> tuple[Sites, C
 
 
 def check_suffix(path: str | os.PathLike) -> str:
-    """The suffix of a file of sites, in lower case; ValueError for any other."""
+    """The suffix of a file of sites, in lower case; ValueError for any other, or no path."""
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"expected the path of a file, got {describe(path)}")
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"expected a file ending in {', '.join(SUFFIXES)}, got {str(path)!r}")

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from sad_jax.coding.encode import check_quality, make_job, rounded
+from sad_jax.coding.encode import along_curve, check_quality, make_job, rounded
 from sad_jax.coding.rate import Aim, encode_to, picture_psnr, sites_for
 from sad_jax.coding.relax import EFFORT, Relaxation
 from sad_jax.coding.rounding import Draft
 from sad_jax.coding.steps import base_steps, cell_bits
+from sad_jax.model.value_range import ValueRange
 from sad_jax.storage.compact.rules import HALF_TURN, OCTAVE, PIXEL, Rules, Steps
 
 SHAPE = (24, 36)
@@ -64,7 +65,25 @@ def test_wrong_arguments_end_in_one_line(make_sites, tmp_path):
         sad.save(tmp_path / "a.txt", sites, (12, 16), quality=6)
     with pytest.raises(ValueError, match="expected a quality of"):
         sad.save(tmp_path / "a.sad", sites, (12, 16), quality="best")
+    none = sites.replace(direction=sites.direction.copy())
+    none.direction[4] = 0
+    with pytest.raises(ValueError, match=r"expected directions of a length .* of site 4"):
+        sad.encode(none, (12, 16), quality=6)
+    wide = sites.replace(radius=sites.radius.copy())
+    wide.radius[2] = 5e6
+    with pytest.raises(ValueError, match=r"expected sites near their canvas.* to 5e\+06 and"):
+        sad.encode(wide, (12, 16), quality=6)
     assert not list(tmp_path.iterdir())
+
+
+def test_colours_beyond_the_target_are_those_that_a_decoder_shows(make_sites):
+    """Without a limit their numbers would be refused when they are read."""
+    sites = make_sites(30, shape=SHAPE)
+    rules = Rules(Steps(110, 120, 70, 90, 90, 120), 36, 9)
+    wild = sites.replace(color=sites.color * 1e6 - 4e5)
+    found = along_curve(Draft(wild, rules, None).round_all(), rules, ValueRange()).sites()["color"]
+    clipped = np.clip(wild.color, 0, 1)
+    np.testing.assert_allclose(np.sort(found, axis=0), np.sort(clipped, axis=0), atol=2e-3)
 
 
 def test_sites_for_bytes_rise_with_them():

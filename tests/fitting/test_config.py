@@ -88,6 +88,11 @@ def test_the_budget_is_a_number_of_sites_or_a_nominal_rate(options, expected):
     assert sad.FitConfig(**options).budget((12, 16)) == expected
 
 
+@pytest.mark.parametrize(("bpp", "expected"), [(1, 24), (0.01, 1), (float("inf"), 2**31 - 1)])
+def test_a_rate_of_the_file_is_a_number_of_bytes(bpp, expected):
+    assert sad.FitConfig(file_bpp=bpp).aim((12, 16)).most_bytes == expected
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_known_by_its_name(name):
     recipe = sad.FitConfig(recipe=name).constants

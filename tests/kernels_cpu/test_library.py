@@ -88,6 +88,8 @@ def test_ids_that_are_none_are_not_followed(make_sites, reference):
     wrong = lists.replace(ids=lists.ids.at[0, 0].set(-7).at[1, 1].set(2**30))
     draw = partial(sad.render, sites, implementation="cpu")
     np.testing.assert_array_equal(draw(wrong)[2], draw(lists)[2])
+    known = lists.ids.at[0, 0].set(0).at[1, 1].set(4)
+    np.testing.assert_array_equal(draw(wrong), draw(lists.replace(ids=known)))
     nowhere = sites.replace(position=sites.position * np.float32(np.nan))
     ids = sad.find_candidates(nowhere, (3, 4), implementation="cpu")
     assert draw(ids).shape == (3, 4, 3)

@@ -15,7 +15,7 @@ import sad_jax as sad
 from sad_jax.coding.encode import along_curve
 from sad_jax.model.value_range import ValueRange
 from sad_jax.storage import numbers
-from sad_jax.storage.compact import curve, fixed, tables
+from sad_jax.storage.compact import codec, curve, fixed, tables
 from sad_jax.storage.compact.codec import pack
 from sad_jax.storage.compact.order import Order
 from sad_jax.storage.compact.rans import Reader, Turns, Writer
@@ -216,6 +216,13 @@ def altered(data, draw: bytes) -> bytes:
     return bytes(found)
 
 
+def test_groups_that_are_read_in_parts_are_the_same(file, monkeypatch):
+    whole, _ = decode(file)
+    monkeypatch.setattr(codec, "GROUPS_AT_ONCE", 2)
+    parts, _ = decode(file)
+    jax.tree.map(np.testing.assert_array_equal, parts, whole)
+
+
 @few
 @hypothesis.given(st.data())
 def test_a_damaged_payload_is_refused_or_means_finite_sites(file, data):
@@ -240,11 +247,13 @@ def sealed_at(start: bytes, payload: bytes, end: int) -> bool:
     return stored == struct.pack("<I", zlib.crc32(payload[:end], zlib.crc32(start)))
 
 
-def test_few_bytes_cannot_promise_many_sites(file):
-    header = read_header(file)
-    start = write_start(1, header.canvas, 3, 2**31 - 1)
-    with pytest.raises(ValueError, match="expected at most 8 sites a byte, got 2147483647"):
-        decode(join(start, payload_of(file)))
+@pytest.mark.parametrize(("channels", "num_sites"), [(3, 2**31 - 1), (2**16 - 1, 40_000)])
+def test_few_bytes_cannot_promise_much_memory(file, channels, num_sites):
+    canvas, payload = read_header(file).canvas, payload_of(file)
+    data = join(write_start(1, canvas, channels, num_sites), payload)
+    told = f"bytes for {num_sites} sites of {channels} channels, got {len(payload)}"
+    with pytest.raises(ValueError, match=rf"expected at least \d+ {told}"):
+        decode(data, max_pixels=None)
 
 
 def test_head_and_parameters_are_short(file):

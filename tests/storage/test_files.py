@@ -1,11 +1,13 @@
 """Sites files by suffix: the official forms against their own words, and all forms in a circle."""
 
+import io
 import json
 import os
 
 import numpy as np
 import pytest
 
+import sad_jax
 from sad_jax.coding.encode import save
 from sad_jax.model.canvas import Canvas
 from sad_jax.storage import official, sad
@@ -30,6 +32,13 @@ def test_round_trip_keeps_every_float32(tmp_path, make_sites, suffix, n):
     read, canvas = load(path)
     assert_same(read, sites)
     assert canvas == Canvas((12, 16), k=8, cell=1)
+
+
+@pytest.mark.parametrize("path", [b"a.sad", 3, None, io.BytesIO()])
+def test_what_is_no_path_is_refused(path, make_sites):
+    for use in (load, sad_jax.open, lambda path: save(path, make_sites(1), (2, 2))):
+        with pytest.raises(ValueError, match="expected the path of a file, got"):
+            use(path)
 
 
 def test_sad_keeps_lists_and_channels(tmp_path, make_sites):

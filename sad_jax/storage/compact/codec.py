@@ -28,7 +28,8 @@ from sad_jax.storage.compact.walk import Coder, Fields, walk
 from sad_jax.storage.numbers import Cursor
 
 LN_2 = 0.6931471805599453
-SITES_PER_BYTE = 8  # at most, so that a few bytes cannot promise much memory
+COLORS_PER_BYTE = 24  # of sites and channels, so that a few bytes cannot promise much memory
+GROUPS_AT_ONCE = 1024  # decoded, which takes 100 MB beside the sites
 _HEAD_GUESS = 4096  # bytes of a file that are read at first
 
 Numbers = dict[str, np.ndarray]
@@ -86,7 +87,12 @@ def pack(start: bytes, rounded: Rounded, boxes: np.ndarray) -> bytes:
     base, groups = lanes[0], lanes[1] if order.groups else []
     index = Index(tuple(map(len, base)), tuple(map(len, groups)), boxes)
     payload = sealed(start, write_head(head) + write_index(index)) + b"".join(base + groups)
-    return payload.ljust(-(-head.num_sites // SITES_PER_BYTE), b"\0")
+    return payload.ljust(least_bytes(head.num_sites, head.channels), b"\0")
+
+
+def least_bytes(num_sites: int, channels: int) -> int:
+    """Of a payload."""
+    return -(-num_sites * max(channels, 3) // COLORS_PER_BYTE)
 
 
 class Payload:
@@ -105,16 +111,18 @@ class Payload:
         self, read: Read, length: int, start: bytes, num_sites: int, channels: int, size: int
     ):
         """``read`` gives (offset, count) bytes of the payload of so many bytes in all."""
-        if num_sites > SITES_PER_BYTE * length:
+        least = least_bytes(num_sites, channels)
+        if length < least:
             raise ValueError(
-                f"expected at most {SITES_PER_BYTE} sites a byte, got {num_sites} in {length} bytes"
+                f"expected at least {least} bytes for {num_sites} sites of {channels} channels, "
+                f"got {length}"
             )
         self._read = read
         self.head, self.index, first = self._read_start(start, length, num_sites, channels, size)
         sizes = np.array([*self.index.base, *self.index.groups], np.int64)
         self._starts = first + np.concatenate([[0], np.cumsum(sizes)])
         end = int(self._starts[-1])
-        if max(end, -(-num_sites // SITES_PER_BYTE)) != length:
+        if max(end, least) != length:
             raise ValueError(f"expected lanes up to the end, at {length} bytes, got {end}")
         self.bytes_read = first
         self.fields = Fields.empty(num_sites, channels)
@@ -139,7 +147,7 @@ class Payload:
     def read_base(self, lowest: int = 0) -> None:
         """Reads the base down to a level; it begins anew where more is wanted than before."""
         order = self.head.order
-        lowest = max(lowest, order.base_level)
+        lowest = min(max(lowest, order.base_level), order.top)
         if self._base_level <= lowest:
             return
         whole = lowest == order.base_level
@@ -150,11 +158,12 @@ class Payload:
         """Reads groups, by their numbers, that are not read yet, after the base."""
         self.read_base()
         new = np.array(sorted(set(groups.tolist()) - self._groups), np.int64)
-        if len(new):
-            lanes = self.head.order.base_lanes + new
-            self._walk(lanes.tolist(), self.head.order.within(new, lowest), lowest == 0)
-            if lowest == 0:
-                self._groups |= set(new.tolist())
+        for start in range(0, len(new), GROUPS_AT_ONCE):
+            some = new[start : start + GROUPS_AT_ONCE]
+            lanes = self.head.order.base_lanes + some
+            self._walk(lanes.tolist(), self.head.order.within(some, lowest), lowest == 0)
+        if lowest == 0:
+            self._groups |= set(new.tolist())
 
     def read_all(self) -> None:
         self.read_groups(np.arange(self.head.order.groups))
