@@ -300,7 +300,7 @@ def gauss_newton(
         room = jnp.log(SHARPEST * lists.grid.size) - sites.log_tau
         updates = updates.replace(log_tau=jnp.minimum(updates.log_tau, room))
         within = clamp(moved(updates), lists.canvas, color_range=color_range)
-        ahead = plain.draw(within, lists) if draw is None else draw(within, lists)
+        ahead = plain.draw(within) if draw is None else draw(within, lists)
         worked = loss(ahead) < value
         kept = jax.tree.map(lambda new: jnp.where(worked, new, 0), updates)
         return kept, state.after(worked)
@@ -331,8 +331,9 @@ class _Plain(NamedTuple):
     def picture(self) -> jax.Array:
         return self.target.picture(self.lists.grid)
 
-    def draw(self, sites: Sites, lists: Candidates) -> jax.Array:
-        return draw_lists(self.backend, sites, lists)
+    def draw(self, sites: Sites) -> jax.Array:
+        """Others over the same lists."""
+        return draw_lists(self.backend, sites, self.lists)
 
     def push(self, tangent: jax.Array) -> jax.Array:
         """J times a tangent, float[H, W, C]."""
