@@ -83,29 +83,32 @@ class Grouping {
   }
 
  private:
-  // Takes the lists' places one after the other: a site that is still there becomes a member and is
-  // struck out in all lists, once in each, so that one that stands twice in a list counts twice.
-  // K: places, known to the compiler; or 0.
+  // The members of a patch: the sites of its first list, then those that others still hold. A site
+  // that becomes a member is struck out in all lists, once in each, so that one that stands twice in
+  // a list counts twice. K: places, known to the compiler; or 0.
   template <int K>
   void group(int left, int top, int end) {
     const int places = K ? K : cells_.k;
     Ints ids[padded(K ? K : MOST_SITES)];
     read(left, top, end, ids);
+    int32_t first[K ? K : MOST_SITES];
     for (int i = 0; i < places; ++i) {  // one that is none counts as the first or the last, as in XLA
       ids[i] = ids[i] < 0 ? Ints{} : ids[i];
       ids[i] = ids[i] < int32_t(sites_) ? ids[i] : all(int32_t(sites_) - 1);
+      first[i] = ids[i][0];
     }
-    for (int i = 0; i < places; ++i)
-      while (const uint32_t left = bits(ids[i] >= 0)) {
-        const int32_t site = ids[i][__builtin_ctz(left)];
-        Ints inside{};
-        for (int j = i; j < places; ++j) {
-          const Ints found = (ids[j] == site) & ~inside;
-          inside |= found;
-          ids[j] |= found;
-        }
-        members_.push_back(bits(inside) | number_in_tile(site) << 16);
+    const auto take = [&](int32_t site, int from) {
+      Ints inside{};
+      for (int i = from; i < places; ++i) {
+        const Ints found = (ids[i] == site) & ~inside;
+        inside |= found;
+        ids[i] |= found;
       }
+      members_.push_back(bits(inside) | number_in_tile(site) << 16);
+    };
+    for (int i = 0; i < places; ++i) take(first[i], 0);
+    for (int i = 0; i < places; ++i)
+      while (const uint32_t left = bits(ids[i] >= 0)) take(ids[i][__builtin_ctz(left)], i);
   }
 
   int32_t number_in_tile(int32_t site) {
