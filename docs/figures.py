@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import jax
@@ -19,22 +18,10 @@ from sad_jax.storage.pictures import to_uint8
 ROOT = Path(__file__).parents[1]
 OUT = Path(__file__).parent / "figures"
 GAP = 6  # pixels between pictures
-INVERSE = (
-    *("ct", "deblur", "superres", "inpaint", "mri", "demosaic", "phase", "multiframe", "blind"),
-    *("hyperspectral", "registration", "equal_time", "calibration"),
-)
-RESULTS = (
-    "parrots",
-    "curves",
-    *(f"inverse_{name}" for name in INVERSE),
-    "scale",
-)
 
 
 def main() -> None:
-    (OUT / "results").mkdir(parents=True, exist_ok=True)
-    for name in RESULTS:
-        shutil.copy(ROOT / f"experiments/results/{name}.png", OUT / "results")
+    OUT.mkdir(exist_ok=True)
     photo = sad.read_image(ROOT / "tests/data/kodim23_half.png")
     sites, canvas = sad.load(ROOT / "tests/data/kodim23_half_1536_sites.txt")
     lists = sad.find_candidates(sites, canvas)

@@ -1,4 +1,4 @@
-"""What mkdocs does before it builds: draws the figures, and brings the notebooks here."""
+"""What mkdocs does before it builds: draws figures, and brings others and the notebooks here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ DOCS = Path(__file__).parent
 
 
 def on_pre_build(config) -> None:
-    tutorials = DOCS / "tutorials"
-    tutorials.mkdir(exist_ok=True)
-    for notebook in (DOCS.parent / "notebooks").glob("*.ipynb"):
-        shutil.copy2(notebook, tutorials)
+    bring("notebooks/*.ipynb", "tutorials")
+    bring("experiments/results/*.png", "figures/results")
     if not (DOCS / "figures/viewer.html").exists():  # drawn once; remove the folder to draw anew
         subprocess.run([sys.executable, str(DOCS / "figures.py")], check=True)
+
+
+def bring(files: str, folder: str) -> None:
+    """Copies files of the project into a folder of the pages."""
+    (DOCS / folder).mkdir(parents=True, exist_ok=True)
+    for path in DOCS.parent.glob(files):
+        shutil.copy2(path, DOCS / folder)

@@ -83,7 +83,7 @@ class Backend:
         """Whether passes over the same lists can share some work, see ``passes.prepare``."""
         return self.name == "cpu" or self.wants_transposed_lists
 
-    def run(self, *operands, xla: Callable, pallas: Callable, cpu: Callable) -> Any:
+    def run(self, *operands: Any, xla: Callable, pallas: Callable, cpu: Callable) -> Any:
         """A pass by one of its ways, which return arrays of the same shapes.
 
         Args:
@@ -220,7 +220,7 @@ def engine() -> Engine:
     Returns:
       An ``Engine``.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> sad.engine().name in ("pallas", "cpu", "xla_vjp")
       True

@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
       The exit code: 0, 2 for bad input (one line on stderr says what was expected), 130 if
       interrupted by Ctrl-C, 143 by SIGTERM.
 
-    Example:
+    Examples:
       >>> from sad_jax.cli import main
       >>> main(["convert", "nowhere.sad", "a.txt"])
       2

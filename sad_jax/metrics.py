@@ -26,7 +26,7 @@ def mse_to_psnr(mse: Float[ArrayLike, "*B"]) -> Float[Array, "*B"]:
     Returns:
       float[...], in dB; infinite where the error is zero.
 
-    Example:
+    Examples:
       >>> from sad_jax.metrics import mse_to_psnr
       >>> round(float(mse_to_psnr(0.01)), 4)
       20.0
@@ -52,7 +52,7 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
     Raises:
       ValueError: if their shapes differ.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from sad_jax.metrics import psnr
       >>> round(psnr(np.zeros((2, 2, 3)), np.full((2, 2, 3), 0.1)), 3)

@@ -45,7 +45,7 @@ def total_variation(
     Raises:
       ValueError: an image of other axes.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from sad_jax import priors
       >>> step = jnp.zeros((4, 10, 1)).at[:, 5:].set(0.5)
@@ -67,7 +67,7 @@ def second_variation(
 
     Args, returns and raises as those of ``total_variation``.
 
-    Example:
+    Examples:
       >>> import jax.numpy as jnp
       >>> from sad_jax import priors
       >>> ramp = jnp.linspace(0, 1, 12)[None, :, None] * jnp.ones((8, 1, 1))
@@ -98,7 +98,7 @@ def site_variation(
     Raises:
       ValueError: sites and lists that do not fit together, another field.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> sites = sad.init_sites(jnp.full((8, 12, 1), 0.5), 6, key=jax.random.key(0))
       >>> lists = sad.find_candidates(sites, (8, 12))

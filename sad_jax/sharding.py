@@ -41,7 +41,7 @@ def make_mesh(devices: Sequence[jax.Device] | None = None, *, axis: str = "bands
     Returns:
       A Mesh whose axis JAX partitions by itself, so that any loss of the picture runs on it.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> mesh = sad.sharding.make_mesh()
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))

@@ -54,7 +54,7 @@ def hold_out(
     Raises:
       ValueError: a share or a block that cannot be, or data of less than two blocks.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> out = sad.tuning.hold_out((30, 40, 3), 0.1, key=jax.random.key(0), block=(1, 1))
       >>> bool((out == out[..., :1]).all()), 0.05 < float(out.mean()) < 0.15
@@ -101,7 +101,7 @@ def by_held_out(
       ValueError: no choices, no rounds, arrays that do not fit the data, or an error that is not
         finite.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np, sad_jax as sad
       >>> x = np.linspace(0, 1, 40)
       >>> y = x**2 + 0.05 * np.random.default_rng(0).normal(size=40)
@@ -158,7 +158,7 @@ def by_discrepancy(
       ValueError: no choices, a noise that is not above zero, predictions that do not fit the data,
         or not even the first choice fits them to within their noise.
 
-    Example:
+    Examples:
       >>> import numpy as np, sad_jax as sad
       >>> x = np.linspace(0, 1, 400)
       >>> y = x**2 + 0.05 * np.random.default_rng(0).normal(size=400)

@@ -42,7 +42,7 @@ def diagram(
     Returns:
       float32[H, W, 3] in [0, 1].
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> from sad_jax.viz import diagram
       >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 1, key=jax.random.key(0))
@@ -122,7 +122,7 @@ def explore(
     Raises:
       ValueError: a photo of another size, sites or lists that do not fit together.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 4, key=jax.random.key(0))
       >>> page = sad.viz.explore(sites, (8, 8))

@@ -135,7 +135,7 @@ def encode(
       ValueError: for fields whose shapes do not fit, values that are not finite, a canvas or a
         count that the header cannot hold, a target of another size, or no quality.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 4, key=jax.random.key(0))
       >>> data = sad.encode(sites, (8, 8))
@@ -210,12 +210,13 @@ def save(
         three channels, always read as K = 8 and cells of one pixel).
       sites: N sites.
       canvas: (H, W) in pixels, meaning K = 8 and cells of one pixel, or a ``Canvas``.
-      target, quality: of ``.sad``, as in ``encode``; lossless unless asked for otherwise.
+      target: the photograph, of ``.sad`` alone, as in ``encode``.
+      quality: of ``.sad`` alone, as in ``encode``; lossless unless asked for otherwise.
 
     Raises:
       ValueError: for another suffix, or sites that the form cannot hold.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
       >>> sites = sad.init_sites(jnp.ones((8, 8, 3)), 4, key=jax.random.key(0))
       >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")

@@ -124,7 +124,7 @@ class SadFile:
         Raises:
           ValueError: as ``render``.
 
-        Example:
+        Examples:
           >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
           >>> sites = sad.init_sites(jnp.ones((48, 64, 3)), 600, key=jax.random.key(0))
           >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")
@@ -302,7 +302,7 @@ def open(  # noqa: A001
       FileNotFoundError: if there is no such file.
       ValueError: if it is no whole ``.sad`` file.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, os, sad_jax as sad, tempfile
       >>> sites = sad.init_sites(jnp.ones((48, 64, 3)), 600, key=jax.random.key(0))
       >>> path = os.path.join(tempfile.mkdtemp(), "a.sad")

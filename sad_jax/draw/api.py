@@ -56,7 +56,7 @@ def render(
         unknown implementation.
       NotImplementedError: the named implementation does not run here.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sad.render(sites, (6, 9)).shape
@@ -93,7 +93,7 @@ def query(
     Raises:
       ValueError: points that are no pairs, sites or lists that do not fit together.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sad.query(sites, (6, 9), jax.numpy.asarray([[0.5, 3.0], [2.0, 2.0]])).shape
@@ -155,7 +155,7 @@ def resample(
       ValueError: sites or lists that do not fit together, or a size for which the memory is not
         enough (not asked within ``jit``).
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sad.resample(sites, (6, 9), (12, 18)).shape
@@ -212,7 +212,7 @@ def owners(sites: Sites, lists: Candidates | Canvas | tuple[int, int]) -> Int[Ar
     Returns:
       int32[H, W], the sites' ids.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> int(sad.owners(sites, (6, 9)).max()) < 5

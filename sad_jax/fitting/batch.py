@@ -65,7 +65,7 @@ def fit_batch(
     Raises:
       ValueError: images, settings or a budget that do not fit.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np, sad_jax as sad
       >>> images = np.random.default_rng(0).uniform(size=(2, 8, 8, 1)).astype(np.float32)
       >>> config = sad.FitConfig(num_sites=8, initial_sites=10, steps=2)

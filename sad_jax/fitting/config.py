@@ -50,7 +50,7 @@ class FitConfig:
       file_bpp: the same as a rate, file_bytes = file_bpp H W / 8.
       file_psnr: the file has at least this PSNR in dB, at about the least quality that has it.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> config = sad.FitConfig(num_sites=1000, steps=50)
       >>> sad.FitConfig.from_json(config.to_json()) == config

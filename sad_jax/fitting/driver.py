@@ -87,7 +87,7 @@ def fit(
     Warns:
       UserWarning: once, where the checkpoint cannot be written, as on a full disk; the fit goes on.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np, sad_jax as sad
       >>> image = np.linspace(0, 1, 12 * 16 * 3, dtype=np.float32).reshape(12, 16, 3)
       >>> config = sad.FitConfig.paper(num_sites=12, initial_sites=20, steps=60)

@@ -50,7 +50,7 @@ def fit_many(
     Raises:
       ValueError: no pictures.
 
-    Example:
+    Examples:
       >>> import jax, numpy as np, sad_jax as sad
       >>> pictures = [np.ones((8, 9, 1)), np.zeros((5, 0, 3))]
       >>> config = sad.FitConfig(num_sites=4, steps=2)

@@ -86,7 +86,7 @@ class FastRecipe(Recipe):
       use_last_step: whether a step may also go along the last one.
       trust_region: how far one step may change a site.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> recipe = sad.FastRecipe(steps=100, lists_every=2)
       >>> config = sad.FitConfig(num_sites=1000, recipe=recipe)
@@ -149,7 +149,7 @@ class PaperRecipe(Recipe):
         multiple of ``split_every``.
       rates: the optimiser's learning rates.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> sad.FitConfig(num_sites=50, recipe=sad.PaperRecipe(growth=1.5)).recipe.steps
       4000

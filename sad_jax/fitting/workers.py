@@ -103,7 +103,7 @@ class LocalWorkers:
 
     A process that ends is replaced when it is next needed; its job alone is lost.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> with sad.LocalWorkers(1) as workers:
       ...     workers.submit(pow, 3, 4).result()

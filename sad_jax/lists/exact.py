@@ -63,7 +63,7 @@ def find_candidates(
         (not asked within ``jit``, nor given ``near``).
       NotImplementedError: "pallas", where it does not run.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sad.find_candidates(sites, (6, 9), k=4, cell=2).ids.shape

@@ -69,7 +69,7 @@ def seed_candidates(
     Returns:
       Candidates whose lists hold min(K, N) distinct sites.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
       >>> sad.seed_candidates(sites, (8, 8), key=jax.random.key(1), k=4).ids.shape
@@ -143,7 +143,7 @@ def propagate(
       ValueError: lists of another number of sites, or an unknown implementation.
       NotImplementedError: the named implementation does not run here.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
       >>> lists = sad.seed_candidates(sites, (8, 8), key=jax.random.key(1))
@@ -229,7 +229,7 @@ def flood_candidates(
     Returns:
       Candidates.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 16, key=jax.random.key(0))
       >>> sad.flood_candidates(sites, (8, 8), key=jax.random.key(1), passes=2).ids.shape

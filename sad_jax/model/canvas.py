@@ -40,7 +40,7 @@ class Canvas:
     Raises:
       ValueError: a size below one pixel, or a K, cell or side out of range.
 
-    Example:
+    Examples:
       >>> import sad_jax as sad
       >>> canvas = sad.Canvas((256, 384), k=8, cell=2)
       >>> canvas.height, canvas.width, canvas.pixels

@@ -24,7 +24,7 @@ def as_floats(image: Any) -> Any:
     Raises:
       ValueError: another number of axes, an empty picture, another type, NaN or infinite values.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from sad_jax.model.picture import as_floats
       >>> as_floats(np.full((1, 2), 51, np.uint8)).tolist()

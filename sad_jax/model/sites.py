@@ -113,7 +113,7 @@ def clamp(
       Sites with position in [0, W-1] x [0, H-1], radius in [1, 512], log_aniso in [-4, 4],
       log_tau in [-2, 12], color in its range and a unit direction. Free slots stay free.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> wild = sites.replace(position=sites.position + 100, direction=3 * sites.direction)
@@ -176,7 +176,7 @@ def resize(
     Returns:
       The sites on the new canvas.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((8, 8, 3)), 4, key=jax.random.key(0))
       >>> float(sad.resize(sites, (8, 8), (16, 16)).radius[0])

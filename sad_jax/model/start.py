@@ -65,7 +65,7 @@ def init_sites(image: Shaped[ArrayLike, "H W *C"], num_sites: int, *, key: Key[A
     Raises:
       ValueError: an image of other axes or type, NaN or infinite values, or no sites.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> sites.position.shape, float(sites.radius[0])

@@ -23,7 +23,7 @@ class ValueRange(NamedTuple):
     def of(cls, values: Float[ArrayLike, ...]) -> ValueRange:
         """The least range that holds [0, 1] and all values.
 
-        Example:
+        Examples:
           >>> from sad_jax.model.value_range import ValueRange
           >>> ValueRange.of([0.25, 0.5]), ValueRange.of([-1.0, 0.5])
           (ValueRange(low=0.0, high=1.0), ValueRange(low=-1.0, high=1.0))

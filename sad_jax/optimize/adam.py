@@ -55,7 +55,7 @@ def adam(rate: optax.ScalarOrSchedule = 1.0) -> optax.GradientTransformation:
     Returns:
       An optax transformation.
 
-    Example:
+    Examples:
       >>> import jax, optax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> optimizer = sad.adam(optax.cosine_decay_schedule(4.0, 300))

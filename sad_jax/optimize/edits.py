@@ -120,7 +120,7 @@ def refresh(state: State, *, implementation: str | Backend | None = None) -> Sta
     Returns:
       The same sites, with new lists.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> state = sad.make_state(sites, (6, 9), sad.adam())

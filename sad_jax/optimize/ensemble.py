@@ -82,7 +82,7 @@ def minimize_ensemble(
     loss: Loss,
     starts: Sites,
     canvas: Canvas | tuple[int, int],
-    *data,
+    *data: Any,
     steps: int = 400,
     num_sites: int | None = None,
     optimizer: optax.GradientTransformation | None = None,
@@ -100,9 +100,15 @@ def minimize_ensemble(
       loss: that of ``minimize``.
       starts: Sites with a leading axis of R >= 1 members, such as
         ``jax.vmap(lambda key: sad.init_sites(image, N, key=key))(jax.random.split(key, R))``.
-      canvas, data, steps, num_sites, optimizer, color_range, refresh_every: those of ``minimize``.
+      canvas: as for ``minimize``, as are those of which nothing else is said.
+      *data: what the loss takes besides the picture and the params.
+      steps: of every member.
+      num_sites: that each member ends with; None for as many as it starts with.
+      optimizer: each member has its own state.
       params: the start of the unknowns beside the sites, which each member moves on its own.
-      params_optimizer: that of ``minimize``.
+      params_optimizer: of the params.
+      color_range: of every member.
+      refresh_every: steps between two searches.
       progress: called with a ``Progress`` of the stacked states after every step.
 
     Returns:
@@ -115,7 +121,7 @@ def minimize_ensemble(
     Warns:
       RuntimeWarning: of members whose numbers are not finite.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> gray, keys = jnp.full((8, 12, 1), 0.5), jax.random.split(jax.random.key(0), 3)
       >>> starts = jax.vmap(lambda key: sad.init_sites(gray, 6, key=key))(keys)

@@ -236,7 +236,7 @@ def gauss_newton(
     Raises:
       NotImplementedError: by ``update``, sites of which some fields are masked.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> goal = jnp.linspace(0, 1, 12)[None, :, None]
       >>> loss = lambda image: jnp.mean((image - goal) ** 2)
@@ -367,7 +367,7 @@ def linearized(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
       A function of the same arguments. Second derivatives in the picture are those of its linear
       part; all those in ``data`` are its own.
 
-    Example:
+    Examples:
       >>> import jax, sad_jax as sad
       >>> loss = lambda x: (x**2 - 4.0) ** 2
       >>> near = lambda x: (sad.linearized(lambda x: x**2)(x) - 4.0) ** 2

@@ -90,7 +90,7 @@ def make_state(
       ValueError: fields that do not fit together, a capacity below N, an optimiser that cannot
         start from Sites, params without an optimiser or the other way round.
 
-    Example:
+    Examples:
       >>> import jax, optax, sad_jax as sad
       >>> sites = sad.init_sites(jax.numpy.ones((6, 9, 3)), 5, key=jax.random.key(0))
       >>> state = sad.make_state(sites, (6, 9), sad.adam(), capacity=8)
@@ -154,7 +154,7 @@ def make_step(
       ValueError: by the step, an optimiser that wants more than it is told, or a state whose params
         do not fit.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> sites = sad.init_sites(jnp.ones((6, 9, 1)), 5, key=jax.random.key(0))
       >>> optimizer = sad.adam()
@@ -209,7 +209,7 @@ def make_step(
 
 
 @transferring
-def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
+def densify(state: State, loss: Loss, count: int, *data: Any, draw: Draw = render) -> State:
     """Splits the ``count`` sites whose pixels the loss wants changed most, and finds new lists.
 
     The published split (largest energy / mass^0.7, two children along the main axis of the error),
@@ -230,7 +230,7 @@ def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) ->
       ValueError: a negative count, a ``draw`` that shows something else (its part after the picture
         belongs into the loss), an optimiser whose state cannot be edited.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> sites = sad.init_sites(jnp.ones((8, 8, 1)), 4, key=jax.random.key(0))
       >>> state = sad.make_state(sites, (8, 8), sad.adam(), capacity=6)
@@ -244,7 +244,7 @@ def densify(state: State, loss: Loss, count: int, *data, draw: Draw = render) ->
 
 
 @transferring
-def prune(state: State, loss: Loss, count: int, *data, draw: Draw = render) -> State:
+def prune(state: State, loss: Loss, count: int, *data: Any, draw: Draw = render) -> State:
     """Takes out the ``count`` sites whose removal costs least, and finds new lists.
 
     Args:
@@ -270,7 +270,7 @@ def minimize(
     loss: Loss,
     sites: Sites,
     canvas: Canvas | tuple[int, int],
-    *data,
+    *data: Any,
     steps: int = 400,
     num_sites: int | None = None,
     optimizer: optax.GradientTransformation | None = None,
@@ -320,7 +320,7 @@ def minimize(
         not finite.
       TypeError: within ``jit``, ``vmap`` or ``grad``.
 
-    Example:
+    Examples:
       >>> import jax, jax.numpy as jnp, sad_jax as sad
       >>> row = lambda image: jnp.mean(image, 0)  # a picture is seen through its column means
       >>> seen = row(jnp.tile(jnp.linspace(0, 1, 12)[None, :, None], (8, 1, 1)))

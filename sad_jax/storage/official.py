@@ -68,7 +68,7 @@ def parse_txt(text: str, *, max_pixels: int | None = MAX_PIXELS) -> tuple[Sites,
       ValueError: if there is no image size or one above ``max_pixels``, no live site, a value that
         is no finite number, or a site too few or too many.
 
-    Example:
+    Examples:
       >>> from sad_jax.storage.official import parse_txt
       >>> sites, canvas = parse_txt("# Image size: 4 2\\n1 0 .5 .5 .5 6 4\\n")
       >>> sites.direction.tolist(), canvas

@@ -42,7 +42,7 @@ def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"
       ValueError: for another number of axes, an empty picture, another type, NaN or infinite values
         or ones beyond 1e30.
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from sad_jax.storage.pictures import check_image
       >>> check_image(np.full((2, 3), 255, np.uint8)).tolist()
@@ -84,7 +84,7 @@ def read_image(
       UserWarning: one line for what is in the file and not in the values, such as further frames
         or a profile that was not applied.
 
-    Example:
+    Examples:
       >>> import numpy as np, os, tempfile
       >>> from sad_jax.storage.pictures import read_image, write_image
       >>> path = os.path.join(tempfile.mkdtemp(), "gray.png")
@@ -262,7 +262,7 @@ def to_uint8(image: np.ndarray) -> np.ndarray:
     Returns:
       uint8[..., C].
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from sad_jax.storage.pictures import to_uint8
       >>> to_uint8(np.array([-1.0, 0.5, 1.0])).tolist()
@@ -287,7 +287,7 @@ def displayed(image: Float[ArrayLike, "*B C"]) -> Float[np.ndarray, "*B 3"]:
     Returns:
       float32[..., 3], clipped to [0, 1].
 
-    Example:
+    Examples:
       >>> import numpy as np
       >>> from sad_jax.storage.pictures import displayed
       >>> displayed(np.ones((4, 5, 7))).shape, displayed(np.ones((4, 5, 1))).shape

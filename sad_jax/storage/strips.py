@@ -89,7 +89,7 @@ def open_image(path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS) -> Pict
       FileNotFoundError: if there is no such file.
       ValueError: if it is no whole picture, or a TIFF that is turned.
 
-    Example:
+    Examples:
       >>> import numpy as np, os, sad_jax as sad, tempfile
       >>> path = os.path.join(tempfile.mkdtemp(), "a.tif")
       >>> sad.write_image(path, np.linspace(0, 1, 90).reshape(6, 5, 3), bits=16)

@@ -103,7 +103,7 @@ def test_a_recipe_is_known_by_its_name(name):
 
 @pytest.mark.parametrize("recipe", [kind() for kind in RECIPES.values()], ids=lambda r: r.name)
 def test_every_constant_of_a_recipe_is_documented_with_its_name(recipe):
-    listed = type(recipe).__doc__.partition("Attributes:")[2].partition("Example:")[0]
+    listed = type(recipe).__doc__.partition("Attributes:")[2].partition("Examples:")[0]
     entries = [line.partition(":")[0] for line in listed.splitlines() if line[6:7].strip()]
     names = [name.strip() for entry in entries for name in entry.split(",")]
     assert set(vars(recipe)) <= set(names)
