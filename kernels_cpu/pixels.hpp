@@ -6,11 +6,13 @@
 // fields for all lanes, and the lanes whose lists do not hold the site are masked.
 #pragma once
 
+#include <limits>
+
 #include "members.hpp"
 
 namespace sad {
 
-constexpr int GEOMETRY = 7;     // x y fx fy h tau radius, see score.py
+constexpr int GEOMETRY = 7;  // x y fx fy h tau radius, see score.py
 constexpr int PHI = 6;
 constexpr float SQUARED_DISTANCE_MIN = 1e-8f;
 constexpr float INFINITE = std::numeric_limits<float>::infinity();
@@ -107,17 +109,16 @@ class Pixel {
       member.weight = member.inside ? score : all(INFINITE);
       least = minimum(member.weight, least);
     }
-    Vectors<C> sum(channels());
-    for (int c = 0; c < channels(); ++c) sum[c] = Floats{};
+    for (int c = 0; c < channels(); ++c) color[c] = Floats{};
     for (int m = 0; m < count_; ++m) {
       Member& member = members_[m];
       const Floats weight = member.inside ? exponential(least - member.weight) : Floats{};
       member.weight = weight;
       total += weight;
-      for (int c = 0; c < channels(); ++c) sum[c] += weight * own(m)[c];
+      for (int c = 0; c < channels(); ++c) color[c] += weight * own(m)[c];
     }
     scale_ = 1.0f / total;
-    for (int c = 0; c < channels(); ++c) color[c] = sum[c] * scale_;
+    for (int c = 0; c < channels(); ++c) color[c] *= scale_;
   }
 
   // Of member m: its number in the tile, its weights, the table's entries, its colours, what was

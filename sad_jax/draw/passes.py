@@ -97,6 +97,7 @@ def _draw_by_hand(backend: Backend, sites: Sites, lists: Candidates) -> jax.Arra
 
 
 def _members(engine, sites: Sites, ids: jax.Array, prepared: jax.Array | None) -> jax.Array:
+    """What the CPU engine's passes read in the place of lists, found here if it is not at hand."""
     return engine.group_lists(ids, sites.num_sites) if prepared is None else prepared
 
 

@@ -87,11 +87,8 @@ from sad_jax.varying import alongside
 
 FLOOR = 1e-6  # added to every diagonal, for sites that no pixel sees
 FAILED, MOST_CAUTIOUS = 8.0, 1e4  # factor of the damping after a step that failed, and the largest
-WORSE, BETTER, CAUTIOUS = (
-    4.0,
-    0.8,
-    100.0,
-)  # of a site whose part of the loss grew or did not; largest
+WORSE, BETTER = 4.0, 0.8  # factor of a site's damping: its part of the loss has grown, or has not
+CAUTIOUS = 100.0  # the largest of a site
 EASIER = 0.5  # factor of a raised damping after a step that worked, for a loss of the user's own
 RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and the mean of all sites
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
