@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import dm_pix
 import jax
@@ -59,12 +60,31 @@ def psnr(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
       20.0
     """
     a, b = as_pair(a, b)
-    height = _rows(a)
-    total = 0.0
-    for top in range(0, len(a), height):
-        first, second = a[top : top + height], b[top : top + height]
-        total += float(np.sum(np.square(first.astype(np.float64) - second)))
-    return float(jax.device_get(mse_to_psnr(jax.device_put(total / a.size))))
+    return psnr_of_bands(_bands(a), b)
+
+
+def psnr_of_bands(bands: Iterable[np.ndarray], photo: np.ndarray) -> float:
+    """``psnr`` of a picture that comes in bands of rows, from the top down.
+
+    Args:
+      bands: float32[h, W, C] each.
+      photo: float32[H, W, C].
+    """
+    return _psnr_of(sum(_squares(bands, photo)), photo)
+
+
+def _squares(bands: Iterable[np.ndarray], photo: np.ndarray) -> Iterator[float]:
+    """The sum of squared errors of each band."""
+    top = 0
+    for band in bands:
+        error = band.astype(np.float64)
+        error -= photo[top : top + len(band)]
+        yield float(np.vdot(error, error))
+        top += len(band)
+
+
+def _psnr_of(squares: float, photo: np.ndarray) -> float:
+    return float(jax.device_get(mse_to_psnr(jax.device_put(squares / photo.size))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
@@ -83,19 +103,33 @@ def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:
       ValueError: if their shapes differ.
     """
     a, b = as_pair(a, b)
-    if min(a.shape[:2]) < SSIM_WINDOW:
-        return math.nan
-    windows, height, total = len(a) - SSIM_WINDOW + 1, _rows(a), 0.0  # of rows
-    for top in range(0, windows, height):
-        rows = slice(top, min(top + height, windows) + SSIM_WINDOW - 1)
-        mean = float(jax.device_get(ssim_of(*jax.device_put((a[rows], b[rows])))))
-        total += mean * min(height, windows - top)
-    return total / windows
+    return likeness(_bands(a), b)[1]
 
 
-def _rows(image: np.ndarray) -> int:
-    """How many rows are compared at once."""
-    return max(1, BAND // image.shape[1])
+def likeness(bands: Iterable[np.ndarray], photo: np.ndarray) -> tuple[float, float]:
+    """PSNR and SSIM of a picture that comes in bands of rows, from the top down.
+
+    Args:
+      bands: float32[h, W, C] each.
+      photo: float32[H, W, C].
+    """
+    squares, alike, windows = 0.0, 0.0, 0  # of rows
+    rest = photo[:0]  # the last rows, which windows of the next band need
+    for band in bands:
+        squares += sum(_squares([band], photo[windows + len(rest) :]))
+        rest = np.concatenate([rest, band])
+        fresh = len(rest) - SSIM_WINDOW + 1
+        if fresh > 0:
+            pair = jax.device_put((rest, photo[windows : windows + len(rest)]))
+            alike += fresh * float(jax.device_get(ssim_of(*pair)))
+            windows, rest = windows + fresh, rest[fresh:]
+    return _psnr_of(squares, photo), alike / windows if windows else math.nan
+
+
+def _bands(image: np.ndarray) -> Iterator[np.ndarray]:
+    """A picture in bands, of which few are compared at once."""
+    height = max(1, BAND // image.shape[1])
+    return (image[top : top + height] for top in range(0, len(image), height))
 
 
 @jax.jit
@@ -110,7 +144,7 @@ def as_pair(
     a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Two pictures as float32[H, W, C]; ValueError if their shapes differ."""
-    first, second = (as_floats(image).astype(np.float32) for image in (a, b))
+    first, second = (as_floats(image).astype(np.float32, copy=False) for image in (a, b))
     if first.shape != second.shape or np.ndim(a) != 3:
         raise ValueError(
             f"expected two pictures [H, W, C] alike, got {np.shape(a)} and {np.shape(b)}"

@@ -29,8 +29,9 @@ import sad_jax as sad
 from experiments.machine import read_rows, write_report
 from sad_jax.coding.encode import Job
 from sad_jax.coding.rate import Aim, encode_to
-from sad_jax.fitting.fast import FastFit, exact_lists
-from sad_jax.fitting.task import make_task
+from sad_jax.fitting.fast import FastFit
+from sad_jax.fitting.photo import Photo
+from sad_jax.fitting.task import exact_lists, make_task
 from sad_jax.model.sites import along_curve
 from sad_jax.optimize.edits import change_sites
 from sad_jax.optimize.least_squares import change_of_picture, gradient, gradient_and_curvature
@@ -103,7 +104,7 @@ def measure_one(megapixels: float, sites: int, cell: int) -> dict:
 def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple[Job, Aim]:
     """The stages of a fit; what is then to be encoded, and how."""
     config = sad.FitConfig(num_sites=sites, initial_sites=sites, cell=cell)
-    task = make_task(picture(1e6 * megapixels), None, config)
+    task = make_task(Photo.of(picture(1e6 * megapixels)), config)
     method, key, target = FastFit(config.constants), jax.random.key(0), task.target
     begun = meter.stage("start", lambda: sad.init_sites(task.image, sites, key=key))
     lists = meter.stage("search", lambda: exact_lists(task, begun))

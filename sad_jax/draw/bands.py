@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from sad_jax.backend import Backend, resolve
 from sad_jax.draw.api import draw_in_view, render
+from sad_jax.lists.candidates import Candidates
+from sad_jax.lists.exact import find_candidates
 from sad_jax.lists.view import View
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
@@ -52,10 +54,15 @@ class Window(NamedTuple):
         return sites.replace(position=moved), part
 
 
-def render_bands(sites: Sites, canvas: Canvas) -> Iterator[np.ndarray]:
-    """The picture of ``render``, float32[h, W, C] each."""
+def render_bands(
+    sites: Sites,
+    canvas: Canvas,
+    find: Callable[[Sites, Canvas], Candidates] = find_candidates,
+) -> Iterator[np.ndarray]:
+    """The picture of ``render``, float32[h, W, C] each; ``find`` gives the lists of a band."""
     for window in Window.whole(canvas).bands(canvas.cell):
-        yield np.asarray(render(*window.seen(sites, canvas)))
+        seen = window.seen(sites, canvas)
+        yield np.asarray(render(seen[0], find(*seen)))
 
 
 def resample_bands(sites: Sites, canvas: Canvas, shape: tuple[int, int]) -> Iterator[np.ndarray]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
@@ -24,7 +25,8 @@ from sad_jax.fitting.paper import PaperFit
 from sad_jax.fitting.photo import Photo, PhotoInBands
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
-from sad_jax.fitting.task import make_task
+from sad_jax.fitting.task import Task, make_task
+from sad_jax.model.sites import Sites
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
 from sad_jax.sharding import check_mesh, from_first
@@ -107,29 +109,47 @@ def fit(
     task, recipe = make_task(photo, config), config.constants
     method = FITS[type(recipe)](recipe)
     clock = Clock()
-    history = new_history()
-    interrupted = False
     with clock.listening():
-        state = method.start(task, key)
-        if resume and (saved := keeper.load(state)) is not None:
-            state, history, clock.before = saved
-        begin = 0.0 if int(state.step) else clock.seconds
         most = task.aim.fit_share * (config.seconds or np.inf)
-        allowed = Allowance(task.steps, most, begin)
-        try:
-            while (done := _agreed(allowed.share(int(state.step), clock.seconds))) < 1:
-                state = method.advance(task, state, done)
-                step, seconds = int(state.step), clock.seconds
-                now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
-                record(history, now)
-                report(now)
-                keeper.save_if_due(state, history, clock.seconds)
-        except KeyboardInterrupt:
-            interrupted = True
-        keeper.save(state, history, clock.seconds)
-        file = Finished.of(task, *method.finish(task, state))
+        told = keeper, resume, report
+        sites, mse, history, interrupted = _run(method, task, key, clock, most, *told)
+        file = Finished.of(task, sites, mse)
         clock.stop()
     return make_result(file, photo, task, clock, history, interrupted)
+
+
+def _run(
+    method: FastFit | PaperFit,
+    task: Task,
+    key: jax.Array,
+    clock: Clock,
+    most: float,
+    keeper: Checkpoint,
+    resume: bool,
+    report: Report,
+) -> tuple[Sites, jax.Array, dict[str, list[float]], bool]:
+    """From the start to the sites that are to be stored; the state, with its lists, is given up.
+
+    ``most``: seconds that it may take. Returns the sites, the mean squared error of their picture,
+    the history and whether Ctrl-C has ended it.
+    """
+    state, history, interrupted = method.start(task, key), new_history(), False
+    if resume and (saved := keeper.load(state)) is not None:
+        state, history, clock.before = saved
+    begin = 0.0 if int(state.step) else clock.seconds
+    allowed = Allowance(task.steps, most, begin)
+    try:
+        while (done := _agreed(allowed.share(int(state.step), clock.seconds))) < 1:
+            state = method.advance(task, state, done)
+            step, seconds = int(state.step), clock.seconds
+            now = Progress(step, allowed.expected_steps(step, seconds), seconds, state)
+            record(history, now)
+            report(now)
+            keeper.save_if_due(state, history, clock.seconds)
+    except KeyboardInterrupt:
+        interrupted = True
+    keeper.save(state, history, clock.seconds)
+    return *method.finish(task, state), history, interrupted
 
 
 def _agreed(share: float) -> float:

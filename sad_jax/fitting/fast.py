@@ -26,9 +26,8 @@ import numpy as np
 import optax
 
 from sad_jax.fitting.recipe import FastRecipe
-from sad_jax.fitting.task import Task
-from sad_jax.lists.candidates import Candidates, unknown_lists
-from sad_jax.lists.exact import find_candidates
+from sad_jax.fitting.task import Task, exact_lists
+from sad_jax.lists.candidates import unknown_lists
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, pad
 from sad_jax.optimize.colors import solve_colors
@@ -182,13 +181,3 @@ class FastFit:
         if step % self.recipe.moves_every == 0:
             moves = int(self.recipe.moved * max(1 - progress / self.recipe.moves_end, 0) * goal)
         return max(alive - goal, 0), moves
-
-
-def exact_lists(task: Task, sites: Sites, canvas: Canvas | None = None) -> Candidates:
-    """The lists that a decoder finds, by the program that later searches run, too.
-
-    ``canvas`` may be another one than the picture's.
-    """
-    canvas = task.frame.canvas if canvas is None else canvas
-    near = unknown_lists(canvas, sites, task.mesh)
-    return find_candidates(sites, canvas, implementation=task.backend, near=near)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 import jax
@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Shaped
 
 from sad_jax.backend import Backend, resolve
-from sad_jax.metrics import mse_to_psnr, psnr, ssim, ssim_of
+from sad_jax.metrics import likeness, mse_to_psnr, psnr_of_bands, ssim_of
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites, sobel, start_on
@@ -79,10 +79,13 @@ class Photo:
         mask = "none" if self.weight is None else _digest(_rows(np.asarray(self.weight)))
         return f"{self.shape} {_digest(_rows(self.values))}", mask
 
-    def likeness(self, picture: jax.Array) -> tuple[float, float]:
-        """PSNR and SSIM of a picture float[H, W, C], all pixels alike."""
-        drawn = np.asarray(picture)
-        return psnr(drawn, self.values), ssim(drawn, self.values)
+    def likeness(self, bands: Iterable[np.ndarray]) -> tuple[float, float]:
+        """PSNR and SSIM of a picture that comes in bands of rows, all pixels alike."""
+        return likeness(bands, self.values)
+
+    def psnr(self, bands: Iterable[np.ndarray]) -> float:
+        """As ``likeness``, which takes longer."""
+        return psnr_of_bands(bands, self.values)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -158,10 +161,15 @@ class PhotoInBands:
         mask = _digest(_rows(self.weight, self.height)) if self.masked else "none"
         return f"{self.shape} {_digest(_rows(self.values, self.height))}", mask
 
-    def likeness(self, picture: jax.Array) -> tuple[float, float]:
-        """PSNR and SSIM of a picture float[H, W, C], all pixels alike."""
-        mse, alike = _compared(picture, self.values)
-        return float(mse_to_psnr(mse)), float(alike)
+    def likeness(self, bands: Iterable[jax.Array]) -> tuple[float, float]:
+        """PSNR and SSIM of a picture, the only one of ``bands``, all pixels alike."""
+        (picture,) = bands
+        return self.psnr([picture]), float(_structure(picture, self.values))
+
+    def psnr(self, bands: Iterable[jax.Array]) -> float:
+        """As ``likeness``, which takes longer."""
+        (picture,) = bands
+        return float(mse_to_psnr(_squared_error(picture, self.values)))
 
 
 def start_sites(image: np.ndarray | jax.Array, canvas: Canvas, count: int, key) -> Sites:
@@ -241,9 +249,13 @@ def _edges(image: jax.Array, height: int) -> jax.Array:
 
 
 @jax.jit
-def _compared(picture: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    photo = values[: len(picture)]
-    return jnp.mean((picture - photo) ** 2), ssim_of(picture, photo)
+def _squared_error(picture: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.mean((picture - values[: len(picture)]) ** 2)
+
+
+@jax.jit
+def _structure(picture: jax.Array, values: jax.Array) -> jax.Array:
+    return ssim_of(picture, values[: len(picture)])
 
 
 def _rows(array: np.ndarray | jax.Array, height: int | None = None) -> Iterator[tuple[int, bytes]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
@@ -15,11 +17,10 @@ from sad_jax import html
 from sad_jax.coding.encode import Job
 from sad_jax.coding.rate import encode_to
 from sad_jax.draw.api import render
+from sad_jax.draw.bands import render_bands
 from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.photo import Photo, PhotoInBands
-from sad_jax.fitting.task import Task
-from sad_jax.lists.candidates import unknown_lists
-from sad_jax.lists.exact import find_candidates
+from sad_jax.fitting.task import Task, exact_lists
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
@@ -148,17 +149,9 @@ def make_result(
     interrupted: bool = False,
 ) -> FitResult:
     """The figures of the picture decoded from a file."""
-    frame, values = task.frame, task.value_range
     decoded, _ = decode(done.data, max_pixels=None)
-    photo = photo.to_unit(values)
-
-    def likeness(sites: Sites) -> tuple[float, float]:
-        unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
-        near = unknown_lists(frame.canvas, unit, task.mesh)  # for the program that is compiled
-        lists = find_candidates(unit, frame.canvas, near=near)
-        return photo.likeness(frame.crop(render(unit, lists)))
-
-    psnr, ssim = likeness(decoded)
+    photo = photo.to_unit(task.value_range)
+    psnr, ssim = photo.likeness(_drawn(task, decoded))
     return FitResult(
         sites=decoded,
         canvas=task.canvas,
@@ -166,8 +159,8 @@ def make_result(
         psnr=psnr,
         ssim=ssim,
         float_sites=done.sites,
-        float_psnr=likeness(done.sites)[0],
-        value_range=values,
+        float_psnr=photo.psnr(_drawn(task, done.sites)),
+        value_range=task.value_range,
         loop_psnr=float(mse_to_psnr(done.mse)),
         seconds=clock.seconds,
         compile_seconds=clock.compiling,
@@ -176,6 +169,16 @@ def make_result(
         history=history,
         interrupted=interrupted,
     )
+
+
+def _drawn(task: Task, sites: Sites) -> Iterable:
+    """The picture of sites with the photo's own values as colours, in [0, 1], in bands of rows; of
+    a mesh as a whole, which lies there in bands."""
+    frame, values = task.frame, task.value_range
+    unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
+    if task.mesh is not None:
+        return [render(unit, exact_lists(task, unit))]
+    return frame.crop_bands(render_bands(unit, frame.canvas, partial(exact_lists, task)))
 
 
 def new_history() -> dict[str, list[float]]:

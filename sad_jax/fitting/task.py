@@ -12,6 +12,8 @@ from sad_jax.backend import Backend
 from sad_jax.coding.rate import Aim
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.photo import Photo, PhotoInBands, start_sites
+from sad_jax.lists.candidates import Candidates, unknown_lists
+from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.frame import Frame
 from sad_jax.model.room import check_fit_room
@@ -92,3 +94,13 @@ def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
         steps=config.most_steps,
         aim=config.aim(canvas.shape),
     )
+
+
+def exact_lists(task: Task, sites: Sites, canvas: Canvas | None = None) -> Candidates:
+    """The lists that a decoder finds, by the program that later searches run, too.
+
+    ``canvas`` may be another one than the picture's.
+    """
+    canvas = task.frame.canvas if canvas is None else canvas
+    near = unknown_lists(canvas, sites, task.mesh)
+    return find_candidates(sites, canvas, implementation=task.backend, near=near)

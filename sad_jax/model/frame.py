@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -77,6 +78,13 @@ class Frame:
         """The picture's own pixels of one in the frame."""
         height, width = self.own.shape
         return picture[:height, :width] if self.padded else picture
+
+    def crop_bands(self, bands: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The picture's own pixels of one in the frame that comes in bands of rows."""
+        (left, width) = self.own.shape
+        for band in bands:
+            yield band[:left, :width]
+            left = max(left - len(band), 0)
 
     def crop_ids(self, ids: np.ndarray) -> np.ndarray:
         """The lists of the picture's own cells."""

@@ -19,7 +19,7 @@ def as_floats(image: Any) -> Any:
 
     Returns:
       [H, W, C] in float64 where the picture was (and JAX has it), else in float32; on the host,
-      but within a transformation.
+      but within a transformation. It is the picture's own memory where nothing had to change.
 
     Raises:
       ValueError: another number of axes, an empty picture, another type, NaN or infinite values.
@@ -43,7 +43,7 @@ def as_floats(image: Any) -> Any:
     if image.dtype != bool and not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(f"expected float or unsigned values, got {image.dtype}")
     floats = jnp.promote_types(image.dtype.newbyteorder("="), jnp.float32)
-    image = image.astype(jax.dtypes.canonicalize_dtype(floats))
+    image = image.astype(jax.dtypes.canonicalize_dtype(floats), copy=False)
     if known and (bad := int(image.size - np.isfinite(image).sum())):
         raise ValueError(f"expected finite values, got {bad} NaN or infinite ones")
     return image

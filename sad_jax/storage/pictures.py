@@ -36,7 +36,7 @@ def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"
         largest value becomes 1.
 
     Returns:
-      float32[H, W, C].
+      float32[H, W, C], the picture's own memory where nothing had to change.
 
     Raises:
       ValueError: for another number of axes, an empty picture, another type, NaN or infinite values
@@ -305,4 +305,4 @@ def as_rgb(image: Float[ArrayLike, "H W C"]) -> Image.Image:
 def _as_float(image) -> np.ndarray:
     """Any finite picture as float32[H, W, C], integers scaled to [0, 1]."""
     with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite, and is refused
-        return as_floats(as_floats(np.asarray(image)).astype(np.float32))
+        return as_floats(as_floats(np.asarray(image)).astype(np.float32, copy=False))
