@@ -1,13 +1,14 @@
 """Processor seconds and peak memory of every stage of a fit, against pixels and against sites.
 
-python -m experiments.scale.cost [--small] [--axis pixels sites both] [--json FILE]
+python -m experiments.scale.cost [--small] [--axis pixels both sites dense] [--json FILE]
 python -m experiments.scale.cost --one MEGAPIXELS SITES CELL
 
-One process a point, with the default engine. A stage that takes less than two minutes is run twice
-and its second run counts, so that compilation does not; of a longer one it is a small part. The
-peak is the largest resident memory while the stage ran
-(Linux: ``clear_refs``), with all that a fit holds then: the picture, its layout in cells, the
-lists, the optimiser's state. The figure: ``experiments.scale.figure``.
+One process a point, with the default engine; "XLA" are stages without it. Many sites are encoded by
+rounding alone, "round". A stage that takes less than 40 seconds is run twice and its second run
+counts, so that compilation does not; of a longer one it is a small part. The peak is the largest
+resident memory while the stage ran (Linux: ``clear_refs``), with all that a fit holds then: the
+picture, its layout in cells, the lists, the optimiser's state. The figure:
+``experiments.scale.figure``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 
 import sad_jax as sad
 from experiments.machine import read_rows, write_report
+from sad_jax.backend import resolve
 from sad_jax.coding.encode import Job
 from sad_jax.coding.rate import Aim, encode_to
 from sad_jax.fitting.fast import FastFit
@@ -37,17 +39,20 @@ from sad_jax.optimize.edits import change_sites
 from sad_jax.optimize.least_squares import change_of_picture, gradient, gradient_and_curvature
 
 BANDS = 512  # rows of the picture made at once
-LONG = 120.0  # seconds from which on a stage is run once
+LONG = 40.0  # seconds from which on a stage is run once
 AXES = {  # (megapixels, sites, cell) of each point
     "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6)],
-    "sites": [(0.4, n, 2) for n in (1_000, 4_000, 16_000, 64_000, 256_000)],
     "both": [(m, round(m * 20_000), 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6)],
+    "sites": [(4.0, n, 2) for n in (1_000, 8_000, 64_000, 512_000, 2_000_000)],
+    "dense": [(n * 5e-6, n, 2) for n in (20_000, 80_000, 320_000, 1_280_000, 5_000_000)],
 }
 SMALL = {
     "pixels": [(m, 300, 2) for m in (0.02, 0.08)],
-    "sites": [(0.04, n, 2) for n in (200, 800)],
     "both": [(m, round(m * 20_000), 2) for m in (0.02, 0.08)],
+    "sites": [(0.04, n, 2) for n in (200, 800)],
+    "dense": [(n * 5e-6, n, 2) for n in (400, 1_600)],
 }
+ENCODED = 150_000  # sites, up to which they are encoded as a fit does
 
 
 def picture(pixels: float) -> np.ndarray:
@@ -93,8 +98,11 @@ def measure_one(megapixels: float, sites: int, cell: int) -> dict:
     """All stages of one point."""
     meter = Meter()
     job, aim = measure_fit(meter, megapixels, sites, cell)
-    data = meter.stage("encode", lambda: encode_to(job, aim))
+    found, canvas = job.sites, job.canvas
+    if sites <= ENCODED:
+        meter.stage("encode", lambda: encode_to(job, aim))
     job = None  # a decoder does not have it
+    data = meter.stage("round", lambda: sad.encode(found, canvas, quality=8))
     decoded, canvas = meter.stage("decode", lambda: sad.decode(data, max_pixels=None))
     meter.stage("render", lambda: sad.render(decoded, canvas))
     point = {"megapixels": megapixels, "sites": sites, "cell": cell}
@@ -108,10 +116,18 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
     method, key, target = FastFit(config.constants), jax.random.key(0), task.target
     begun = meter.stage("start", lambda: sad.init_sites(task.image, sites, key=key))
     lists = meter.stage("search", lambda: exact_lists(task, begun))
+    plain = resolve("xla", begun, k=task.canvas.k)
+    meter.stage(
+        "search, XLA", lambda: sad.find_candidates(begun, task.canvas, implementation=plain)
+    )
     vector = jax.numpy.ones((6 + task.image.shape[2], sites), np.float32)
-    for name, function in {"gradient": gradient, "curvature": gradient_and_curvature}.items():
+    for name, function, its_target in (
+        ("gradient", gradient, target),
+        ("gradient, XLA", gradient, target.replace(backend=plain)),
+        ("curvature", gradient_and_curvature, target),
+    ):
         program = jax.jit(function)
-        meter.stage(name, lambda run=program: run(begun, lists, target))
+        meter.stage(name, lambda run=program, to=its_target: run(begun, lists, to))
     push = jax.jit(change_of_picture)
     meter.stage("push", lambda: push(begun, lists, target, vector))
     state = method.start(task, key).replace(lists=lists)
@@ -120,7 +136,7 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
     edits = {"prunes": 1, "moves": sites // 10, "worth": 3.0}
     meter.stage("density", lambda: change_sites(moved, target, task.image, **edits))
     found = along_curve(moved.compact(), task.canvas)
-    return Job(found, task.canvas, target, task.value_range, known=True), task.aim
+    return Job(found, task.canvas, target, task.value_range, known=True, frame=task.frame), task.aim
 
 
 def reset_peak() -> None:
