@@ -143,18 +143,40 @@ def place_rows(
     Every process places its own part of an array of the host; one that lies on the devices of all
     processes already is moved from one to the other.
     """
-    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
     if isinstance(array, jax.Array):
+        sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
         return _padded_over(sharding)(array, rows - len(array), edge)
+    return place_read_rows(lambda first, end: array[first:end], array.shape, mesh, rows, edge=edge)
+
+
+def place_read_rows(
+    read: Callable[[int, int], np.ndarray],
+    shape: tuple[int, ...],
+    mesh: Mesh,
+    rows: int,
+    *,
+    edge: bool = False,
+) -> jax.Array:
+    """``place_rows`` of an array of this shape, of which ``read(first, end)`` gives some rows.
+
+    Every process reads those of its devices.
+    """
+    height = shape[0]
 
     def part(index):
         start, stop, _ = index[0].indices(rows)
-        here = array[np.minimum(np.arange(start, stop), len(array) - 1)]
-        if not edge:
-            here[max(len(array) - start, 0) :] = 0
+        first, end = min(start, height - 1), min(stop, height)  # beyond the last row, that one
+        here = read(first, max(end, first + 1))
+        missing = stop - start - len(here)
+        if missing:
+            room = [(0, missing)] + [(0, 0)] * (len(shape) - 1)
+            here = np.pad(here, room, mode="edge" if edge else "constant")
+        if start >= height and not edge:
+            here = np.zeros_like(here)
         return here
 
-    return jax.make_array_from_callback((rows, *array.shape[1:]), sharding, part)
+    sharding = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    return jax.make_array_from_callback((rows, *shape[1:]), sharding, part)
 
 
 @functools.cache

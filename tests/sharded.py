@@ -7,6 +7,7 @@ It does a job over a mesh, and process 0 writes what it found.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 import optax
 
 import sad_jax as sad
+from sad_jax.storage.strips import PictureFile
 
 SHAPE, CELL = (17, 10), 2  # 9 rows of cells, which neither 2 nor 4 divides
 CONFIG = sad.FitConfig(num_sites=20, initial_sites=30, steps=18, k=3, cell=2)
@@ -70,21 +72,37 @@ def lists_by_propagation(mesh) -> dict:
     return found | {"ids": lists.ids[:9]}
 
 
+class Watched(PictureFile):
+    """A picture file that knows which rows of it were read."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path, max_pixels=2**20)
+        self.seen: list[tuple[int, int]] = []
+
+    def rows(self, first: int, end: int) -> np.ndarray:
+        self.seen.append((first, end))
+        return super().rows(first, end)
+
+
 def fits(mesh) -> dict:
-    """Both recipes, the first one twice."""
+    """Both recipes, the first one twice, once of a file."""
     found = {}
-    for name, config in (("fast", CONFIG), ("again", CONFIG), ("paper", PAPER)):
-        result = sad.fit(picture(27), config, key=jax.random.key(SEED), mesh=mesh)
-        found[name] = np.frombuffer(result.data, np.uint8)
-        found[f"{name} psnr"] = np.asarray([result.psnr, result.float_psnr, result.ssim])
-        found[f"{name} history"] = np.asarray(result.history["psnr"])
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(f"{folder}/a.npy", picture(27))
+        file = Watched(f"{folder}/a.npy")
+        for name, config in (("fast", CONFIG), ("of a file", CONFIG), ("paper", PAPER)):
+            given = file if name == "of a file" else picture(27)
+            result = sad.fit(given, config, key=jax.random.key(SEED), mesh=mesh)
+            found[name] = np.frombuffer(result.data, np.uint8)
+            found[f"{name} psnr"] = np.asarray([result.psnr, result.float_psnr, result.ssim])
+            found[f"{name} history"] = np.asarray(result.history["psnr"])
+    return found | {"rows read": np.asarray(sorted(file.seen)).reshape(-1, 2)}
 
 
 def interrupted(mesh, checkpoint: Path) -> dict:
     """A fit of a picture and a mask of which each process has a strip, stopped amid the run."""
-    whole = picture()
-    mask = np.ones(whole.shape[:2], np.float32)
+    file = Watched(checkpoint.with_suffix(".npy"))
+    mask = np.ones(file.shape[:2], np.float32)
     mask[3:6, 2:7] = 0
 
     def strip(array):
@@ -96,7 +114,9 @@ def interrupted(mesh, checkpoint: Path) -> dict:
             raise KeyboardInterrupt
 
     where = {"checkpoint": checkpoint, "mesh": mesh, "progress": stop}
-    result = sad.fit(strip(whole), CONFIG, key=jax.random.key(SEED), mask=strip(mask), **where)
+    result = sad.fit(file, CONFIG, key=jax.random.key(SEED), mask=strip(mask), **where)
+    top = 16 * jax.process_index()  # of the rows of its two devices
+    assert sorted(file.seen) == [(top, top + 8), (top + 8, min(top + 16, len(mask)))]
     return {"psnr": np.asarray([result.psnr]), "steps": np.asarray([result.steps])}
 
 

@@ -50,7 +50,8 @@ def test_four_devices_equal_one(tmp_path):
     found = np.load(tmp_path / "a.npz")
     assert (found["devices"], found["processes"]) == (4, 1)
     assert_equal(found, sharded.steps(None) | sharded.lists_by_propagation(None))
-    assert found["fast"].tobytes() == found["again"].tobytes()
+    assert found["fast"].tobytes() == found["of a file"].tobytes()
+    assert found["rows read"].tolist() == [[0, 8], [8, 16], [16, 24], [24, 27]]  # cells of 2
     alone = sharded.fits(None)
     for name in ("fast", "paper"):
         assert_equal(found, {f"{name} history": alone[f"{name} history"]}, room=5e-3)
@@ -64,6 +65,7 @@ def test_a_fit_of_two_processes_goes_on_in_one(tmp_path):
         free.bind(("localhost", 0))
         address = f"localhost:{free.getsockname()[1]}"
     out = tmp_path / "b.npz"
+    np.save(tmp_path / "b.npz.npy", sharded.picture())
     finish(*(start("interrupted", out, 2, address, 2, rank) for rank in range(2)))
     found = np.load(out)
     assert (found["devices"], found["processes"]) == (4, 2)

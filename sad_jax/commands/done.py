@@ -63,5 +63,14 @@ def _identity(args: argparse.Namespace, photo: Path) -> dict[str, Any]:
     """All that the result depends on, by name."""
     config = fit_config(args)
     whole = dataclasses.replace(config, recipe=config.constants)
-    picture = hashlib.sha256(photo.read_bytes()).hexdigest()
-    return {"picture": picture, "seed": args.seed, **json.loads(whole.to_json())}
+    return {"picture": _digest(photo), "seed": args.seed, **json.loads(whole.to_json())}
+
+
+def _digest(photo: Path) -> str:
+    """A hash of a file's bytes, or of the files of a zarr array with their names."""
+    if photo.is_dir():
+        files = sorted(path for path in photo.rglob("*") if path.is_file())
+        told = [f"{path.relative_to(photo).as_posix()} {_digest(path)}" for path in files]
+        return hashlib.sha256("\n".join(told).encode()).hexdigest()
+    with photo.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

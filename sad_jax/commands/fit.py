@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from pathlib import Path
 
 from sad_jax.commands import OK
 from sad_jax.commands.folder import fit_folder
 from sad_jax.commands.photo import checkpoint_path, fit_photo
 from sad_jax.commands.report import write_json
+from sad_jax.commands.runtime import is_folder
 
 
 def run_fit(args: argparse.Namespace) -> int:
     """``sad-jax fit``; raises KeyboardInterrupt when Ctrl-C has ended it and all is written."""
     args.interrupts.message = lambda: _interrupted(args)
-    if Path(args.photo).is_dir():
+    if is_folder(args.photo):
         return fit_folder(args)
     for name, value in (("--workers", args.workers), ("--cluster", args.cluster)):
         if value is not None:
@@ -30,7 +30,7 @@ def run_fit(args: argparse.Namespace) -> int:
 
 def _interrupted(args: argparse.Namespace) -> str:
     """The last line of an interrupted fit: the arguments again, if there is what to go on from."""
-    if not Path(args.photo).is_dir() and not checkpoint_path(args, args.photo).exists():
+    if not is_folder(args.photo) and not checkpoint_path(args, args.photo).exists():
         return args.interrupts.word
     words = [word for word in args.argv if word != "--resume"]
     again = shlex.join(["sad-jax", *words, "--resume"])

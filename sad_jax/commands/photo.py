@@ -10,7 +10,7 @@ from sad_jax.commands import tell
 from sad_jax.commands.bar import Bar, film_ending
 from sad_jax.commands.render import draw
 from sad_jax.commands.report import STDOUT, Figures, decibels, finite, quality, rates, versions
-from sad_jax.commands.runtime import output_path, start_jax
+from sad_jax.commands.runtime import is_folder, output_path, start_jax
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +91,7 @@ def checkpoint_path(args: argparse.Namespace, source: str | Path) -> Path:
 def written_paths(args: argparse.Namespace, source: str | Path) -> list[Path]:
     """Every file that a fit of a photograph may write; of one of a folder, its figures, too."""
     endings = [*OUTPUTS, ".ckpt"]
-    endings += [film_ending()] * args.video + [".json"] * Path(args.photo).is_dir()
+    endings += [film_ending()] * args.video + [".json"] * is_folder(args.photo)
     return [output_of(args, source, ending) for ending in endings]
 
 
@@ -145,7 +145,7 @@ def fit_config(args: argparse.Namespace) -> FitConfig:
         "file_bpp": args.bpp_file,
         "file_psnr": args.psnr,
     }
-    given["padded"] = Path(args.photo).is_dir() and not args.video  # a film shows the whole frame
+    given["padded"] = is_folder(args.photo) and not args.video  # a film shows the whole frame
     return FitConfig(**{name: value for name, value in given.items() if value is not None})
 
 
@@ -179,7 +179,7 @@ def _check_outputs(args: argparse.Namespace, photo: str | Path) -> None:
         output_path(path)
     remove_drafts(args.out)
     checkpoint = checkpoint_path(args, photo)
-    if args.resume and not checkpoint.exists() and not Path(args.photo).is_dir():
+    if args.resume and not checkpoint.exists() and not is_folder(args.photo):
         raise ValueError(f"expected an interrupted fit to resume, got no such file: {checkpoint}")
 
 

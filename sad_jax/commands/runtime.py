@@ -63,3 +63,12 @@ def output_path(path: str | os.PathLike) -> Path:
         raise ValueError(f"expected a folder to write into, got a file: {path.parent}") from None
     check_place(path)
     return path
+
+
+def is_folder(path: str | Path) -> bool:
+    """Whether it is a folder of pictures: a directory, but for that of a zarr array."""
+    if not Path(path).is_dir():
+        return False
+    from sad_jax.storage.rows import is_zarr
+
+    return not is_zarr(Path(path))

@@ -22,7 +22,7 @@ from sad_jax.fitting.clock import Clock
 from sad_jax.fitting.config import FitConfig
 from sad_jax.fitting.fast import FastFit
 from sad_jax.fitting.paper import PaperFit
-from sad_jax.fitting.photo import Photo, PhotoInBands
+from sad_jax.fitting.photo import Photo, PhotoInBands, Picture
 from sad_jax.fitting.recipe import FastRecipe, PaperRecipe, Recipe
 from sad_jax.fitting.result import Finished, FitResult, make_result, new_history, record
 from sad_jax.fitting.task import Task, make_task
@@ -30,6 +30,7 @@ from sad_jax.model.sites import Sites
 from sad_jax.optimize.bar import Report, in_decibels, reporter
 from sad_jax.optimize.state import Progress
 from sad_jax.sharding import check_mesh, from_first
+from sad_jax.storage.strips import PictureFile
 from sad_jax.transferring import transferring
 
 FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
@@ -40,7 +41,7 @@ FITS: dict[type[Recipe], Callable[..., FastFit | PaperFit]] = {
 
 @transferring
 def fit(
-    image: Shaped[ArrayLike, "H W *C"],
+    image: Picture,
     config: FitConfig = FitConfig(),  # noqa: B008 (frozen)
     *,
     key: Key[Array, ""],
@@ -63,7 +64,8 @@ def fit(
     Args:
       image: [H, W] or [H, W, C], any number of channels; uint8, uint16 or float. A float picture
         that leaves [0, 1], signed or of high dynamic range, is scaled to it for the fit, and the
-        colours of the sites back: see ``FitResult.value_range``.
+        colours of the sites back: see ``FitResult.value_range``. Or a file of ``open_image``, of
+        which with a mesh each process reads its strip alone.
       config: the budget and the recipe.
       key: a JAX random key; the same key gives the same file.
       mask: [H, W], weights of the pixels' errors, at least 0; None counts all pixels alike.
@@ -102,7 +104,8 @@ def fit(
     if mesh is None:
         photo: Photo | PhotoInBands = Photo.of(image, mask)
     else:
-        photo = PhotoInBands.of(image, mask, config.canvas(np.shape(image)[:2]), mesh)
+        shape = image.shape if isinstance(image, PictureFile) else np.shape(image)
+        photo = PhotoInBands.of(image, mask, config.canvas(shape[:2]), mesh)
     if resume and checkpoint is None:
         raise ValueError("expected a checkpoint to resume, got none")
     keeper = Checkpoint(checkpoint, identity_of(photo, config, key), checkpoint_seconds)

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,11 @@ from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites, sobel, start_on
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
-from sad_jax.sharding import padded_rows, place_rows, to_host
+from sad_jax.sharding import padded_rows, place_read_rows, place_rows, to_host
 from sad_jax.storage.pictures import LARGEST, check_image
+from sad_jax.storage.strips import PictureFile
+
+Picture: TypeAlias = Shaped[ArrayLike, "H W *C"] | PictureFile
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,11 +45,9 @@ class Photo:
     mesh = None
 
     @classmethod
-    def of(
-        cls, image: Shaped[ArrayLike, "H W *C"], mask: Shaped[ArrayLike, "H W"] | None = None
-    ) -> Photo:
+    def of(cls, image: Picture, mask: Shaped[ArrayLike, "H W"] | None = None) -> Photo:
         """Checks a picture and its mask, as ``fit`` takes them."""
-        values = check_image(image)
+        values = image.read() if isinstance(image, PictureFile) else check_image(image)
         return cls(values, check_mask(mask, values.shape[:2]))
 
     @property
@@ -109,14 +111,19 @@ class PhotoInBands:
     @classmethod
     def of(
         cls,
-        image: Shaped[ArrayLike, "H W *C"],
+        image: Picture,
         mask: Shaped[ArrayLike, "H W"] | None,
         canvas: Canvas,
         mesh: Mesh,
     ) -> PhotoInBands:
-        """Places a picture and its mask; those that lie on devices already are moved there."""
+        """Places a picture and its mask; those that lie on devices already are moved there.
+
+        Of a file each process reads the rows of its devices.
+        """
         rows, shape = padded_rows(canvas.grid, mesh), canvas.shape
-        if _is_spread(image):
+        if isinstance(image, PictureFile):
+            values = place_read_rows(image.rows, image.shape, mesh, rows)
+        elif _is_spread(image):
             values = place_rows(_floats(image), mesh, rows)
             _check_spread(values, "image", -LARGEST)
         else:

@@ -52,4 +52,4 @@ def as_floats(image: Any) -> Any:
 def scaled_by(values: Any, largest: int) -> Any:
     """Unsigned integers as float32 in [0, 1], given which is 1; rounded once."""
     exact = values.dtype.itemsize <= 2 and largest < 2**24  # both are whole numbers in float32
-    return (values / (np.float32 if exact else np.float64)(largest)).astype(np.float32)
+    return (values / (np.float32 if exact else np.float64)(largest)).astype(np.float32, copy=False)

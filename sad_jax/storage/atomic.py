@@ -20,15 +20,22 @@ ABANDONED = 600.0  # seconds for which nobody has written to a draft
 
 def read_bytes(path: str | os.PathLike, what: str) -> bytes:
     """Reads a file that must exist and hold something; ``what`` names it in the errors."""
+    check_file(path, what)
+    data = Path(path).read_bytes()
+    if not data:  # of a pipe
+        raise ValueError(f"expected {what}, got an empty file: {path}")
+    return data
+
+
+def check_file(path: str | os.PathLike, what: str) -> None:
+    """Raises unless there is a file that holds something."""
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"expected {what}, got a directory: {path}")
     if not path.exists():
         raise FileNotFoundError(f"expected {what}, got no such file: {path}")
-    data = path.read_bytes()
-    if not data:
+    if path.is_file() and not path.stat().st_size:
         raise ValueError(f"expected {what}, got an empty file: {path}")
-    return data
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

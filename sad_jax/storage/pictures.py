@@ -16,12 +16,14 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 
 from sad_jax.model.picture import as_floats
-from sad_jax.model.room import MAX_PIXELS, TooLargeError
-from sad_jax.storage.atomic import read_bytes, writing
+from sad_jax.model.room import MAX_PIXELS, TooLargeError, check_size
+from sad_jax.storage.atomic import check_file, read_bytes, writing
 from sad_jax.storage.bands import write_npy, write_png, write_tiff
 from sad_jax.storage.reading import SUFFIXES, decode
+from sad_jax.storage.rows import RowReader, is_zarr, row_reader
 
 CLIPPED = 0.5 / 255  # beyond [0, 1], it rounds to another step of 8 bits
+BAND = 2**23  # values that are read at once, about
 LARGEST = 1e30  # of a float picture; float32 has room above it for sums
 _BITS = {"PNG": (8, 16), "TIFF": (8, 16, 32), "npy": (32,)}  # that formats can hold; others 8
 _ANY_CHANNELS = ("TIFF", "npy")
@@ -58,22 +60,25 @@ def check_image(image: Shaped[ArrayLike, "H W *C"]) -> Float[np.ndarray, "H W C"
 def read_image(
     path: str | os.PathLike, *, max_pixels: int = MAX_PIXELS
 ) -> Float[np.ndarray, "H W C"]:
-    """Reads a picture file with all its bits: PNG, JPEG, TIFF, GIF, WebP, ... or a NumPy ``.npy``.
+    """Reads a picture file with all its bits: PNG, JPEG, TIFF, WebP, ..., ``.npy``, a zarr array.
 
     Integers are divided by the largest number of their bits, floats stay as they are; alpha stays a
     channel and is straight; palettes, CMYK and CIE Lab become RGB; colours of an ICC profile become
     sRGB; a photograph is turned upright as its EXIF tag says. TIFF's signed integers are divided by
     the largest of their type and must not be negative.
 
+    TIFF, ``.npy`` and zarr (an array [H, W] or [H, W, C], by ``pip install 'sad-jax[zarr]'``) are
+    read a few rows at a time, so that there is little in memory beside the picture.
+
     Args:
-      path: of the file.
+      path: of the file; of a zarr array its folder.
       max_pixels: refuses a file whose header promises more, before it takes any memory; a pixel of
         more than 4 channels counts as several. The default, 2^27 = 134,217,728, is 2 GiB in
         float32 with 4 channels.
 
     Returns:
       float32[H, W, C] in [0, 1], but floats in the file's own range; C is 1 for gray, 2 for gray
-      with alpha, 3 for RGB, 4 for RGBA, any number for ``.npy``, TIFF and PAM.
+      with alpha, 3 for RGB, 4 for RGBA, any number for ``.npy``, zarr, TIFF and PAM.
 
     Raises:
       FileNotFoundError: if there is no such file.
@@ -93,20 +98,67 @@ def read_image(
       >>> picture.shape, round(float(picture[0, 0, 0]), 6)
       ((4, 6, 1), 0.2)
     """
-    data = read_bytes(path, "a picture")
-    with explained(path, max_pixels):
-        image, notes = decode(data, max_pixels)
-    del data
-    try:
-        image = check_image(image)
-    except ValueError as error:
-        raise ValueError(f"{error}: {path}") from None
+    reader = reader_of(path)
+    if reader is None:
+        with explained(path, max_pixels):
+            image, notes = decode(read_bytes(path, "a picture"), max_pixels)
+        image = _checked(image, path)
+    else:
+        image, notes = _read_by_rows(reader, max_pixels)
     if min(image.shape[:2]) < 2:
         height, width, _ = image.shape
         raise ValueError(f"expected at least 2 pixels a side, got {width}x{height}: {path}")
     for note in notes:
         warnings.warn(f"{note}: {path}", stacklevel=2)
     return image
+
+
+def reader_of(path: str | os.PathLike) -> RowReader | None:
+    """The reader of a picture's rows, or None where its format is only read as a whole.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if it is empty, or a directory, but for that of a zarr array.
+    """
+    path = Path(path)
+    if not is_zarr(path):
+        check_file(path, "a picture")
+    return row_reader(path) if path.is_dir() or path.is_file() else None  # None for a pipe
+
+
+def _read_by_rows(reader: RowReader, limit: int) -> tuple[np.ndarray, list[str]]:
+    """The whole picture, of whose file no more than a band is held beside it."""
+    with explained(reader.path, limit):
+        layout = reader.layout()
+        check_size(layout.width, layout.height, layout.samples, limit)
+    height = max(1, BAND // (layout.width * layout.samples * layout.together)) * layout.together
+    image, told = None, dict[str, None]()  # in their order
+    for first in range(0, layout.height, height):
+        end = min(first + height, layout.height)
+        band, notes = read_rows(reader, first, end, limit)
+        if end - first == layout.height:
+            return band, notes
+        if image is None:
+            image = np.empty((layout.height, *band.shape[1:]), np.float32)
+        image[first:end] = band
+        told |= dict.fromkeys(notes)
+    assert image is not None  # it has rows
+    return image, list(told)
+
+
+def read_rows(reader: RowReader, first: int, end: int, limit: int) -> tuple[np.ndarray, list[str]]:
+    """Some rows as ``read_image`` gives them, and notes."""
+    with explained(reader.path, limit):
+        values, notes = reader.read(first, end)
+    return _checked(values, reader.path), notes
+
+
+def _checked(image: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+    """``check_image``, whose errors name the file."""
+    try:
+        return check_image(image)
+    except ValueError as error:
+        raise ValueError(f"{error}: {path}") from None
 
 
 @contextlib.contextmanager
@@ -129,7 +181,8 @@ def explained(path: str | os.PathLike, max_pixels: int) -> Iterator[None]:
 
 def is_picture(path: Path) -> bool:
     """Whether a file's suffix is one that ``read_image`` reads; hidden files are not pictures."""
-    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
+    known = is_zarr(path) if path.is_dir() else path.suffix.lower() in SUFFIXES
+    return known and path.exists() and not path.name.startswith(".")
 
 
 def write_image(

@@ -8,14 +8,12 @@ these cut bits; `python -m experiments.formats.compare` counts both.
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 
-from sad_jax.model.room import check_size
 from sad_jax.storage import netpbm, png, tiff
 from sad_jax.storage.pixels import finish
 from sad_jax.storage.raster import read_raster
+from sad_jax.storage.rows import NUMPY
 
 SUFFIXES = frozenset(
     f".{name}"
@@ -28,22 +26,23 @@ SUFFIXES = frozenset(
     )
     for name in names
 )
-_NUMPY = b"\x93NUMPY"
 _DRAWINGS = (b"%!PS", b"\xc5\xd0\xd3\xc6", b"%PDF", b"\xd7\xcd\xc6\x9a", b"<svg", b"<?xm")
 
 
 def decode(data: bytes, limit: int) -> tuple[np.ndarray, list[str]]:
     """The first picture in the bytes, and notes on what is in them and not in the values.
 
+    Of all formats but those of ``rows.py``.
+
     Returns:
-      An array [H, W, C], float32 unless it is a ``.npy``, whatever that holds.
+      float32[H, W, C].
 
     Raises:
       TooLargeError: above ``limit`` pixels.
       Exception: any other, if it is no whole picture.
     """
-    if data.startswith(_NUMPY):
-        return _read_npy(data, limit), []
+    if tiff.MAGIC.match(data) or data.startswith(NUMPY):
+        raise ValueError("a TIFF or .npy from a pipe, which must be in a file")
     if data.lstrip()[:4].startswith(_DRAWINGS) or data[40:44] == b" EMF":
         raise ValueError("a drawing (PostScript, PDF, SVG, ...), which no raster format is")
     return finish(_reader(data)(data, limit))
@@ -52,25 +51,8 @@ def decode(data: bytes, limit: int) -> tuple[np.ndarray, list[str]]:
 def _reader(data: bytes):
     if data.startswith(png.MAGIC):
         return png.read_png
-    if tiff.MAGIC.match(data):
-        return tiff.read_tiff
     if netpbm.MAGIC.match(data):
         return netpbm.read_netpbm
     from sad_jax.storage import extras
 
     return extras.reader(data) or read_raster
-
-
-def _read_npy(data: bytes, limit: int) -> np.ndarray:
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    read_header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if read_header is not None:
-        shape, _, _ = read_header(stream)
-        if len(shape) in (2, 3):
-            check_size(shape[1], shape[0], shape[2] if len(shape) == 3 else 1, limit)
-    stream.seek(0)
-    return np.load(stream, allow_pickle=False)

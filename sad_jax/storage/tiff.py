@@ -5,16 +5,17 @@ tifffile takes the file apart (imagecodecs decompresses); what its samples mean 
 
 from __future__ import annotations
 
-import io
+import contextlib
 import logging
 import mmap
 import re
 import struct
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sad_jax.model.room import check_size
 from sad_jax.storage.color import from_lab
 from sad_jax.storage.pixels import Pixels, frames_note, scaled, scaled_by
 
@@ -35,40 +36,38 @@ _JPEG = (7, 33007, 34892)  # decoded to RGB by the codec
 _REDUCED, _SHADE = 1, 4  # bits of NewSubfileType: a smaller copy, a mask of transparency
 
 
-def read_tiff(data: bytes, limit: int) -> Pixels:
-    """Decodes the first page that is no smaller copy of another."""
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[TiffPage, mmap.mmap, list[str]]]:
+    """The first page of a file that is no smaller copy of another, the file's bytes, and notes."""
     from tifffile import TiffFile
 
     logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it finds is raised here
-    with TiffFile(io.BytesIO(data)) as file:
-        page, notes = _choose(file, _count_pages(data))
-        _, depth, height, width, _ = page.shaped
-        check_size(width, height, page.samplesperpixel, limit)
-        if depth != 1:
+    with path.open("rb") as stream, contextlib.ExitStack() as stack:
+        data = stack.enter_context(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        count = _count_pages(data)
+        page, notes = _choose(stack.enter_context(TiffFile(stream)), count)
+        if (depth := page.shaped[1]) != 1:
             raise ValueError(f"a volume of {depth} slices")
         _check_whole(page, len(data))
-        return _pixels(page, page.asarray(squeeze=False), notes)
+        yield page, data, notes
 
 
-def read_rows(stream: BinaryIO, rows: tuple[int, int] | None, limit: int) -> tuple[int, Pixels]:
-    """The picture's height, and what ``read_tiff`` gives in some rows (first, end) of it.
+def read_rows(path: Path, first: int, end: int) -> Pixels:
+    """Some rows; of the file only their strips or tiles are decoded."""
+    with opened(path) as (page, data, notes):
+        return _pixels(page, _samples_of_rows(page, data, first, end), notes)
 
-    Of the file only their strips or tiles are decoded. None stands for the first row.
-    """
-    from tifffile import TiffFile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())
-    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data, TiffFile(stream) as file:
-        page, notes = _choose(file, _count_pages(data))
-        _, depth, height, width, _ = page.shaped
-        first, end = rows or (0, 1)
-        check_size(width, end - first, page.samplesperpixel, limit)
-        if depth != 1 or (turned := _tag(page, 274, 1)) != 1:
-            what = f"a volume of {depth} slices" if depth != 1 else f"one turned by {turned}"
-            raise ValueError(f"{what}, whose rows are not in its strips")
-        _check_whole(page, len(data))
-        samples = _samples_of_rows(page, data, first, end)
-        return height, _pixels(page, samples, notes)
+def segment_rows(page: TiffPage) -> int:
+    """Rows that are decoded together."""
+    if page.is_memmappable:
+        return 1
+    return page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+
+
+def orientation(page: TiffPage) -> int:
+    """As in EXIF, 1 for upright."""
+    return _tag(page, 274, 1)
 
 
 def _samples_of_rows(page: TiffPage, data: mmap.mmap, first: int, end: int) -> np.ndarray:
@@ -81,10 +80,10 @@ def _samples_of_rows(page: TiffPage, data: mmap.mmap, first: int, end: int) -> n
         dtype, at = dtype.newbyteorder(page.parent.byteorder), page.dataoffsets[0]
         found[:] = np.ndarray(page.shaped, dtype, data, at)[:, :, first:end]
         return found
-    segment_rows = page.tilelength if page.is_tiled else min(page.rowsperstrip, page.imagelength)
+    height = segment_rows(page)
     across = -(-width // page.tilewidth) if page.is_tiled else 1
     of_plane = len(page.dataoffsets) // planes
-    wanted = range(first // segment_rows * across, -(-end // segment_rows) * across)
+    wanted = range(first // height * across, -(-end // height) * across)
     for index in (plane * of_plane + i for plane in range(planes) for i in wanted):
         at, size = page.dataoffsets[index], page.databytecounts[index]
         segment, (plane, _, top, left, _), _ = page.decode(
@@ -105,12 +104,12 @@ def _pixels(page: TiffPage, samples: np.ndarray, notes: list[str]) -> Pixels:
     samples = samples.view(np.uint8) if samples.dtype == bool else samples
     pixels = _interpret(page, samples)
     pixels.profile = page.iccprofile
-    pixels.orientation = _tag(page, 274, 1)
+    pixels.orientation = orientation(page)
     pixels.notes += notes
     return pixels
 
 
-def _count_pages(data: bytes | mmap.mmap) -> int:
+def _count_pages(data: mmap.mmap) -> int:
     """Follows the chain of directories, which tifffile does for ever if it runs in a circle."""
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")

@@ -161,11 +161,11 @@ BAD_FILES = {
     "1 NaN or infinite": saved(np.array([[0.5, np.inf], [0.0, 1.0]])),
     r"got shape \(2,\)": saved(np.zeros(2)),
     r"got shape \(2, 2, 2, 2\)": saved(np.zeros((2, 2, 2, 2))),
-    "at least one pixel": saved(np.zeros((0, 3))),
+    r"got shape \(0, 3\)": saved(np.zeros((0, 3))),
     "got int64": saved(np.zeros((3, 3), np.int64)),
     "got complex64": saved(np.zeros((3, 3), np.complex64)),
     r"values within 1e\+30, got 0 to 2e\+30": saved(np.linspace(0.0, 2e30, 9).reshape(3, 3)),
-    "allow_pickle": saved(np.array([[{}, []]], object)),
+    "Python objects": saved(np.array([[{}, []]], object)),
     "whole picture": saved(np.zeros((9, 9)))[:-5],
 }
 
