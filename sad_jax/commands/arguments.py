@@ -114,7 +114,8 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
         "--cluster",
         type=_path,
         metavar="ADDRESS",
-        help="of a folder: the workers of a dask scheduler fit, which see the same folders",
+        help="of a folder: the workers of a dask scheduler fit, which see the same folders; or its "
+        "--scheduler-file",
     )
     add(
         "--checkpoint-seconds",

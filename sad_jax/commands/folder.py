@@ -86,14 +86,17 @@ def _by_workers(args: argparse.Namespace, photos: list[Path]) -> Results:
 
 
 def _cluster(address: str):
-    """A client of a dask scheduler, whose workers import sad_jax and see the same folders."""
+    """A client of a dask scheduler, whose workers import sad_jax and see the same folders.
+
+    ``address``: its own, or the file into which it writes it, for which the client waits.
+    """
     try:
         from distributed import Client
     except ImportError:
         raise ValueError(
             "expected dask.distributed for --cluster, got none: pip install 'sad-jax[cluster]'"
         ) from None
-    return Client(address)
+    return Client(scheduler_file=address) if address.endswith(".json") else Client(address)
 
 
 def _fit_apart(attempt: int, options: dict[str, Any], photo: Path) -> tuple[Figures, str]:

@@ -75,7 +75,7 @@ def _fitted(pictures, config, key, executor, attempts) -> Iterator[tuple[int, An
     if executor is not None:
         yield from run_jobs(executor, _fit, jobs, attempts=attempts)
         return
-    for number, job in enumerate(jobs):
+    for number, job in enumerate(jobs):  # in this thread, whose settings of JAX and Ctrl-C count
         try:
             yield number, _fit(0, *job)
         except Exception as error:

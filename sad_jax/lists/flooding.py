@@ -176,20 +176,21 @@ def update(
 ) -> Candidates:
     """``propagate``, with scores taken ``shift`` pixels beyond the cells' centres.
 
-    Random sites are from the first ``count``, and neighbours up to the cell ``last``, int32[2]
-    (column, row).
+    Random sites, and those along the curve, are from the first ``count``, and neighbours up to the
+    cell ``last``, int32[2] (column, row).
     """
-    grid, n = lists.grid, sites.num_sites
+    grid, slots = lists.grid, jnp.arange(sites.num_sites, dtype=jnp.int32)
     jump = jnp.int32(1) << jnp.maximum(levels(grid) - 1 - lists.passes, 0)
-    order = jnp.argsort(hilbert_index(sites.position, CURVE)).astype(jnp.int32)
-    place = jnp.zeros_like(order).at[order].set(jnp.arange(n, dtype=jnp.int32))
+    along_curve = hilbert_index(sites.position, CURVE)
+    order = jnp.lexsort((along_curve, slots >= count)).astype(jnp.int32)
+    place = jnp.zeros_like(order).at[order].set(slots)
 
     def fresh(ids, column, row, jump, order, place, key, count, last):
         near = [_at(ids, last, column + dx * jump, row + dy * jump) for dx, dy in NEIGHBOURS]
         *random, reach = _draw(key, column, row, RANDOM_IDS + 1)
         reach = reach % (2 * HILBERT_REACH + 1) - HILBERT_REACH
         best = _at(ids, last, column, row)[0]
-        along = order[jnp.clip(place[best] + reach, 0, n - 1)]
+        along = order[jnp.clip(place[best] + reach, 0, count - 1)]
         return jnp.concatenate([*near, jnp.stack(random) % count, along[None]])
 
     given = jump, order, place, key, count, last

@@ -130,8 +130,8 @@ class ZarrRows:
 def _layout_of(array: Any, together: int) -> Layout:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"shape {array.shape}")
-    height, width, *samples = array.shape
-    return Layout(height, width, *(samples or [1]), together=min(together, height))
+    height, width = array.shape[:2]
+    return Layout(height, width, array.shape[2] if array.ndim == 3 else 1, min(together, height))
 
 
 def _rows_of(array: Any, first: int, end: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class PictureFile:
         self._reader = reader_of(path)
         if self._reader is None:
             self._image = read_image(path, max_pixels=max_pixels)
-            self.shape: tuple[int, int, int] = self._image.shape  # type: ignore[assignment]
+            self.shape: tuple[int, int, int] = self._image.shape
             return
         with explained(path, max_pixels):
             layout = self._reader.layout()

@@ -91,6 +91,20 @@ def test_what_is_done_is_skipped(fitted, capsys):
     assert fitted[3:] == ["a.png"]
 
 
+def test_a_zarr_array_is_a_picture_of_a_folder(fitted, capsys):
+    zarr = pytest.importorskip("zarr")
+    os.mkdir("album/folder")
+    array = zarr.create_array("album/c.zarr", data=np.full((4, 5), 7, np.uint8), chunks=(2, 5))
+    for _ in range(2):
+        assert run("--sites", 4) == 0
+        assert fitted == ["a.png", "b.png", "c.zarr"]
+    array[3] = 9
+    assert run("--sites", 4) == 2
+    assert "expected results of the same picture and settings, got another picture" in (
+        capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "name"),
     [
