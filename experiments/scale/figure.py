@@ -1,12 +1,13 @@
-"""Draws ``scale.png`` from ``scale.json``; prints exponents, and what a pixel and a site take.
+"""Draws ``scale.png`` from the files of ``cost.py``; prints exponents and what memory is for.
 
-python -m experiments.scale.figure PNG JSON
+python -m experiments.scale.figure PNG JSON [JSON ...]
+
+In brackets is the exponent between the last two sizes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 
 import matplotlib
 import numpy as np
@@ -14,19 +15,24 @@ import numpy as np
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-SIZES = {"pixels": "megapixels", "sites": "sites", "both": "megapixels"}
+from experiments.machine import read_rows
+
+COLORS = matplotlib.colormaps["tab20"]
+SIZES = {"pixels": "megapixels", "both": "megapixels", "sites": "sites", "dense": "sites"}
 TITLES = {
     "pixels": "pixels, 10,000 sites",
-    "sites": "sites, 0.4 megapixels",
     "both": "both, 50 pixels a site",
+    "sites": "sites, 4 megapixels",
+    "dense": "both, 5 pixels a site",
 }
-STAGES = ("start", "search", "gradient", "curvature", "push", "step", "density")
-STAGES += ("encode", "decode", "render")
+STAGES = ("start", "search", "search, XLA", "gradient", "gradient, XLA", "curvature", "push")
+STAGES += ("step", "density", "encode", "round", "decode", "render")
 
 
 def values(rows: list[dict], axis: str, table: str, stage: str) -> tuple[np.ndarray, np.ndarray]:
-    """The sizes along an axis, rising, and the costs of a stage."""
-    own = sorted((r for r in rows if r["axis"] == axis), key=lambda row: row[SIZES[axis]])
+    """The sizes along an axis, rising, at which a stage was measured, and its costs."""
+    found = (r for r in rows if r["axis"] == axis and stage in r[table])
+    own = sorted(found, key=lambda row: row[SIZES[axis]])
     return np.array([r[SIZES[axis]] for r in own]), np.array([r[table][stage] for r in own])
 
 
@@ -37,6 +43,7 @@ def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
 
 def memory(rows: list[dict], stage: str) -> tuple[float, float, float]:
     """MiB at rest, bytes a pixel and bytes a site, by least relative squares over all points."""
+    rows = [row for row in rows if stage in row["peak_mib"]]
     peak = np.array([row["peak_mib"][stage] for row in rows])
     terms = [[1, row["megapixels"] * 1e6 / 2**20, row["sites"] / 2**20] for row in rows]
     fixed, pixel, site = np.linalg.lstsq(np.array(terms) / peak[:, None], np.ones(len(rows)))[0]
@@ -46,24 +53,27 @@ def memory(rows: list[dict], stage: str) -> tuple[float, float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("png")
-    parser.add_argument("json")
+    parser.add_argument("json", nargs="+")
     args = parser.parse_args()
-    with open(args.json) as stream:
-        rows = json.load(stream)["rows"]
+    rows = [row for path in args.json for row in read_rows(path)]
     axes = [axis for axis in SIZES if any(row["axis"] == axis for row in rows)]
-    print("| stage | " + " | ".join(f"exponent, {axis}" for axis in axes) + " | MiB |")
+    print("| stage | " + " | ".join(f"exponent, {axis}" for axis in axes) + " | memory, MiB |")
     figure, panels = plt.subplots(2, len(axes), figsize=(4.2 * len(axes), 6.5), squeeze=False)
-    for stage in STAGES:
+    for number, stage in enumerate(STAGES):
         slopes = []
         for column, axis in enumerate(axes):
             sizes, seconds = values(rows, axis, "seconds", stage)
-            slopes.append(exponent(sizes, seconds))
-            label = f"{stage}, {slopes[-1]:.2f}"
-            panels[0, column].loglog(sizes, seconds, "o-", ms=3, lw=1, label=label)
+            if len(sizes) < 2:
+                slopes.append("")
+                continue
+            slopes.append(f"{exponent(sizes, seconds):.2f}")
+            style = {"ms": 3, "lw": 1, "color": COLORS(number), "label": f"{stage}, {slopes[-1]}"}
+            slopes[-1] += f" ({exponent(sizes[-2:], seconds[-2:]):.2f})"
+            panels[0, column].loglog(sizes, seconds, "o-", **style)
             _, peaks = values(rows, axis, "peak_mib", stage)
-            panels[1, column].loglog(sizes, peaks, "o-", ms=3, lw=1, label=label)
+            panels[1, column].loglog(sizes, peaks, "o-", **style)
         fixed, pixel, site = memory(rows, stage)
-        told = " | ".join(f"{slope:.2f}" for slope in slopes)
+        told = " | ".join(slopes)
         print(f"| {stage} | {told} | {fixed:.0f} + {pixel:.0f} B a pixel + {site:.0f} B a site |")
     for column, axis in enumerate(axes):
         for row, name in enumerate(("processor seconds", "peak MiB")):

@@ -23,7 +23,7 @@ from sad_jax.storage.reading import SUFFIXES, decode
 from sad_jax.storage.rows import RowReader, is_zarr, row_reader
 
 CLIPPED = 0.5 / 255  # beyond [0, 1], it rounds to another step of 8 bits
-BAND = 2**23  # values that are read at once, about
+BAND = 2**23  # values that are read or written at once, about
 LARGEST = 1e30  # of a float picture; float32 has room above it for sums
 _BITS = {"PNG": (8, 16), "TIFF": (8, 16, 32), "npy": (32,)}  # that formats can hold; others 8
 _ANY_CHANNELS = ("TIFF", "npy")
@@ -208,7 +208,9 @@ def write_image(
     """
     image = _as_float(image)
     height, width, channels = image.shape
-    write_bands(path, (height, width, channels), [image], bits=bits)
+    rows = max(1, BAND // (width * channels))
+    bands = (image[top : top + rows] for top in range(0, height, rows))
+    write_bands(path, (height, width, channels), bands, bits=bits)
 
 
 def write_bands(

@@ -262,3 +262,12 @@ def test_write_refuses_and_leaves_nothing(tmp_path, name, array, expected):
     with pytest.raises(ValueError, match=expected):
         write_image(tmp_path / name, array)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif", "a.npy", "a.bmp"])
+def test_a_picture_is_written_and_read_in_parts_as_at_once(tmp_path, monkeypatch, name):
+    image = RNG.random((9, 7, 3)).astype(np.float32)
+    monkeypatch.setattr("sad_jax.storage.pictures.BAND", 50)
+    write_image(tmp_path / name, image)
+    expected = image if name == "a.npy" else np.rint(image * np.float32(255)) / 255
+    np.testing.assert_allclose(read_image(tmp_path / name), expected, atol=1e-7)
