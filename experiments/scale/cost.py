@@ -4,11 +4,11 @@ python -m experiments.scale.cost [--small] [--axis pixels both sites dense] [--j
 python -m experiments.scale.cost --one MEGAPIXELS SITES CELL
 
 One process a point, with the default engine; "XLA" are stages without it. Many sites are encoded by
-rounding alone, "round". A stage that takes less than 40 seconds is run twice and its second run
-counts, so that compilation does not; of a longer one it is a small part. The peak is the largest
-resident memory while the stage ran (Linux: ``clear_refs``), with all that a fit holds then: the
-picture, its layout in cells, the lists, the optimiser's state. The figure:
-``experiments.scale.figure``.
+rounding alone, "round", and of more than two million there are passes, but no whole steps. A stage
+that takes less than 40 seconds is run twice and its second run counts, so that compilation does
+not; of a longer one it is a small part. The peak is the largest resident memory while the stage ran
+(Linux: ``clear_refs``), with all that a fit holds then: the picture, its layout in cells, the
+lists, the optimiser's state. The figure: ``experiments.scale.figure``.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ SMALL = {
     "dense": [(n * 5e-6, n, 2) for n in (400, 1_600)],
 }
 ENCODED = 150_000  # sites, up to which they are encoded as a fit does
+MANY = 2_000_000  # sites, above which there are neither whole steps nor stages of plain XLA
 
 
 def picture(pixels: float) -> np.ndarray:
@@ -116,23 +117,21 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
     method, key, target = FastFit(config.constants), jax.random.key(0), task.target
     begun = meter.stage("start", lambda: sad.init_sites(task.image, sites, key=key))
     lists = meter.stage("search", lambda: exact_lists(task, begun))
-    plain = resolve("xla", begun, k=task.canvas.k)
-    meter.stage(
-        "search, XLA", lambda: sad.find_candidates(begun, task.canvas, implementation=plain)
-    )
     vector = jax.numpy.ones((6 + task.image.shape[2], sites), np.float32)
-    for name, function, its_target in (
-        ("gradient", gradient, target),
-        ("gradient, XLA", gradient, target.replace(backend=plain)),
-        ("curvature", gradient_and_curvature, target),
-    ):
+    for name, function in {"gradient": gradient, "curvature": gradient_and_curvature}.items():
         program = jax.jit(function)
-        meter.stage(name, lambda run=program, to=its_target: run(begun, lists, to))
+        meter.stage(name, lambda run=program: run(begun, lists, target))
     push = jax.jit(change_of_picture)
     meter.stage("push", lambda: push(begun, lists, target, vector))
-    state = method.start(task, key).replace(lists=lists)
-    pace = method.pace(task, state, 0.6)
-    moved = meter.stage("step", lambda: method.run(state, target, pace), int(pace.steps))
+    moved = state = method.start(task, key).replace(lists=lists)
+    if sites <= MANY:
+        pace = method.pace(task, state, 0.6)
+        moved = meter.stage("step", lambda: method.run(state, target, pace), int(pace.steps))
+        plain = resolve("xla", begun, k=task.canvas.k)
+        search = {"implementation": plain}
+        meter.stage("search, XLA", lambda: sad.find_candidates(begun, task.canvas, **search))
+        own, run = target.replace(backend=plain), jax.jit(gradient)
+        meter.stage("gradient, XLA", lambda: run(begun, lists, own))
     edits = {"prunes": 1, "moves": sites // 10, "worth": 3.0}
     meter.stage("density", lambda: change_sites(moved, target, task.image, **edits))
     found = along_curve(moved.compact(), task.canvas)

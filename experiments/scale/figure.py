@@ -41,13 +41,15 @@ def exponent(sizes: np.ndarray, costs: np.ndarray) -> float:
     return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
-def memory(rows: list[dict], stage: str) -> tuple[float, float, float]:
+def memory(rows: list[dict], stage: str) -> str:
     """MiB at rest, bytes a pixel and bytes a site, by least relative squares over all points."""
     rows = [row for row in rows if stage in row["peak_mib"]]
+    if len(rows) < 3:
+        return ""
     peak = np.array([row["peak_mib"][stage] for row in rows])
     terms = [[1, row["megapixels"] * 1e6 / 2**20, row["sites"] / 2**20] for row in rows]
     fixed, pixel, site = np.linalg.lstsq(np.array(terms) / peak[:, None], np.ones(len(rows)))[0]
-    return float(fixed), float(pixel), float(site)
+    return f"{fixed:.0f} + {pixel:.0f} B a pixel + {site:.0f} B a site"
 
 
 def main() -> None:
@@ -55,9 +57,11 @@ def main() -> None:
     parser.add_argument("png")
     parser.add_argument("json", nargs="+")
     args = parser.parse_args()
-    rows = [row for path in args.json for row in read_rows(path)]
+    files = [read_rows(path) for path in args.json]
+    rows = [row for file in files for row in file]
     axes = [axis for axis in SIZES if any(row["axis"] == axis for row in rows)]
-    print("| stage | " + " | ".join(f"exponent, {axis}" for axis in axes) + " | memory, MiB |")
+    heads = [f"exponent, {axis}" for axis in axes] + [f"MiB, {path}" for path in args.json]
+    print("| stage | " + " | ".join(heads) + " |")
     figure, panels = plt.subplots(2, len(axes), figsize=(4.2 * len(axes), 6.5), squeeze=False)
     for number, stage in enumerate(STAGES):
         slopes = []
@@ -72,9 +76,8 @@ def main() -> None:
             panels[0, column].loglog(sizes, seconds, "o-", **style)
             _, peaks = values(rows, axis, "peak_mib", stage)
             panels[1, column].loglog(sizes, peaks, "o-", **style)
-        fixed, pixel, site = memory(rows, stage)
-        told = " | ".join(slopes)
-        print(f"| {stage} | {told} | {fixed:.0f} + {pixel:.0f} B a pixel + {site:.0f} B a site |")
+        told = " | ".join(slopes + [memory(file, stage) for file in files])
+        print(f"| {stage} | {told} |")
     for column, axis in enumerate(axes):
         for row, name in enumerate(("processor seconds", "peak MiB")):
             panels[row, column].set_xlabel(SIZES[axis])
