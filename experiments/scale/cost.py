@@ -1,6 +1,6 @@
 """Processor seconds and peak memory of every stage of a fit, against pixels and against sites.
 
-python -m experiments.scale.cost [--small] [--axis pixels both sites dense] [--json FILE]
+python -m experiments.scale.cost [--small] [--axis pixels both sites many dense] [--json FILE]
 python -m experiments.scale.cost --one MEGAPIXELS SITES CELL
 
 One process a point, with the default engine; "XLA" are stages without it. Many sites are encoded by
@@ -43,13 +43,15 @@ LONG = 40.0  # seconds from which on a stage is run once
 AXES = {  # (megapixels, sites, cell) of each point
     "pixels": [(m, 10_000, 2) for m in (0.1, 0.4, 1.6)],
     "both": [(m, round(m * 20_000), 2) for m in (0.1, 0.4, 1.6, 6.4, 25.6)],
-    "sites": [(4.0, n, 2) for n in (1_000, 8_000, 64_000, 512_000, 2_000_000)],
+    "sites": [(0.4, n, 2) for n in (1_000, 4_000, 16_000, 64_000, 256_000)],
+    "many": [(4.0, n, 2) for n in (1_000, 8_000, 64_000, 512_000, 2_000_000)],
     "dense": [(n * 5e-6, n, 2) for n in (20_000, 80_000, 320_000, 1_280_000, 5_000_000)],
 }
 SMALL = {
     "pixels": [(m, 300, 2) for m in (0.02, 0.08)],
     "both": [(m, round(m * 20_000), 2) for m in (0.02, 0.08)],
     "sites": [(0.04, n, 2) for n in (200, 800)],
+    "many": [(0.08, n, 2) for n in (200, 800)],
     "dense": [(n * 5e-6, n, 2) for n in (400, 1_600)],
 }
 ENCODED = 150_000  # sites, up to which they are encoded as a fit does

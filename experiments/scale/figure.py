@@ -18,11 +18,13 @@ import matplotlib.pyplot as plt
 from experiments.machine import read_rows
 
 COLORS = matplotlib.colormaps["tab20"]
-SIZES = {"pixels": "megapixels", "both": "megapixels", "sites": "sites", "dense": "sites"}
+SIZES = {"pixels": "megapixels", "both": "megapixels"}
+SIZES |= {"sites": "sites", "many": "sites", "dense": "sites"}
 TITLES = {
     "pixels": "pixels, 10,000 sites",
     "both": "both, 50 pixels a site",
-    "sites": "sites, 4 megapixels",
+    "sites": "sites, 0.4 megapixels",
+    "many": "sites, 4 megapixels",
     "dense": "both, 5 pixels a site",
 }
 STAGES = ("start", "search", "search, XLA", "gradient", "gradient, XLA", "curvature", "push")
