@@ -53,10 +53,15 @@ class Aim:
             check_quality(self.quality)
 
     @property
+    def lossless(self) -> bool:
+        """Whether no site is rounded."""
+        return (self.quality, self.most_bytes, self.least_psnr) == (LOSSLESS, None, None)
+
+    @property
     def fit_share(self) -> float:
         """The share of a time budget that is left for the fit."""
         if self.most_bytes is None and self.least_psnr is None:
-            return 1.0 if self.quality == LOSSLESS else 1 / (1 + ENCODING)
+            return 1.0 if self.lossless else 1 / (1 + ENCODING)
         return 1 / (1 + 2 * ENCODING)  # it is tried about twice
 
 

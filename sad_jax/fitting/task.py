@@ -79,7 +79,8 @@ def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
     usual = config.constants.initial_sites(canvas.pixels, budget)
     initial = max(config.initial_sites or usual, budget)
     processes = 1 if photo.mesh is None else jax.process_count()
-    check_fit_room(canvas.band(processes), channels, initial)
+    aim = config.aim(canvas.shape)
+    check_fit_room(canvas.band(processes), channels, initial, rounded=not aim.lossless)
     if config.padded and photo.mesh is not None:
         raise ValueError("expected padded=False for a picture over a mesh, got True")
     frame, value_range = Frame.of(canvas, padded=config.padded), photo.value_range()
@@ -92,7 +93,7 @@ def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
         budget=budget,
         initial=initial,
         steps=config.most_steps,
-        aim=config.aim(canvas.shape),
+        aim=aim,
     )
 
 

@@ -45,18 +45,19 @@ def check_room(canvas: Canvas, channels: int, shape: tuple[int, int] | None = No
     _check(needed, "a picture", f"{width}x{height}", "")
 
 
-def check_fit_room(canvas: Canvas, channels: int, sites: int) -> None:
+def check_fit_room(canvas: Canvas, channels: int, sites: int, *, rounded: bool = True) -> None:
     """Raises where a fit takes more memory than is free; as ``check_room``.
 
     In its steps the picture, its target and two changes of it, two sets of lists and what passes
     prepare of one; and of every site what the curvature sums, about three times. While the file is
-    made a picture less, lists once more, and about 13 times these sums (``experiments.scale``).
+    made a picture less, one set of lists, and about 13 times these sums, unless no site is
+    ``rounded`` (``experiments.scale``).
     """
     cells, sums = canvas.grid.rows * canvas.grid.columns, 29 + 7 * channels
     prepared = 8 * canvas.k + 8  # bytes a cell, twice those of a list
     steps = canvas.pixels * (16 * channels + 4) + cells * (8 * canvas.k + prepared)
     file = canvas.pixels * (12 * channels + 4) + cells * (4 * canvas.k + prepared)
-    needed = max(steps + sites * 13 * sums, file + sites * 54 * sums)
+    needed = max(steps + sites * 13 * sums, (file + sites * 54 * sums) * rounded)
     what = f"{canvas.width}x{canvas.height} pixels and {sites} sites at the start"
     _check(needed, "a fit", what, "; fewer initial_sites and larger cells take less")
 

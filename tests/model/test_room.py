@@ -43,6 +43,13 @@ def test_how_much_a_fit_takes_is_about_what_was_measured(gibibyte):
             check_fit_room(Canvas((large, large), cell=2), 3, sites_of(large * large))
 
 
+def test_sites_that_are_not_rounded_take_less(gibibyte):
+    canvas = Canvas((1000, 1000), cell=2)
+    check_fit_room(canvas, 3, 1_000_000, rounded=False)
+    with pytest.raises(ValueError, match="1000x1000 pixels and 1000000 sites at the start"):
+        check_fit_room(canvas, 3, 1_000_000)
+
+
 def test_drawing_what_does_not_fit_is_refused(gibibyte, make_sites, reference):
     sites = make_sites(9)
     lists = reference.lists(sites, (12, 16))
