@@ -100,6 +100,7 @@ def fit(
     if mesh is None:
         photo: Photo | PhotoInBands = Photo.of(image, mask)
     else:
+        _check_over_mesh(config)
         photo = PhotoInBands.of(image, mask, config.canvas(np.shape(image)[:2]), mesh)
     if resume and checkpoint is None:
         raise ValueError("expected a checkpoint to resume, got none")
@@ -130,6 +131,14 @@ def fit(
         file = Finished.of(task, *method.finish(task, state))
         clock.stop()
     return make_result(file, photo, task, clock, history, interrupted)
+
+
+def _check_over_mesh(config: FitConfig) -> None:
+    """Raises for what only a picture on the host can have."""
+    for name in ("padded", "supersampling"):
+        value, usual = getattr(config, name), getattr(FitConfig, name)
+        if value != usual:
+            raise ValueError(f"expected {name}={usual} for a picture over a mesh, got {value}")
 
 
 def _agreed(share: float) -> float:

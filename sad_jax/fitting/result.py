@@ -23,6 +23,7 @@ from sad_jax.lists.exact import find_candidates
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
+from sad_jax.model.supersampling import repeated, shrunk
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import as_rgb
@@ -40,12 +41,14 @@ class FitResult:
 
     Attributes:
       sites: the N sites as the file holds them, rounded, in its order.
-      canvas: the picture's size, with K and cell size.
+      canvas: the picture's size, with K and cell size: the photo's, times ``supersampling``.
       data: the bytes of the ``.sad`` file.
       psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike; the peak
         is the width of ``value_range``, to which both are scaled.
       float_sites: the N sites before they were rounded, to encode them otherwise.
       float_psnr: dB, of their picture; what is between it and ``psnr`` is lost by rounding.
+      supersampling: pixels of the picture a side, as in ``FitConfig``, whose means are what is
+        compared with the photo.
       value_range: (0, 1), or the wider one of the photo's values, and so of the sites' colours.
       loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
         after the colours are solved; of an earlier step, if that is what is stored.
@@ -65,6 +68,7 @@ class FitResult:
     ssim: float
     float_sites: Sites
     float_psnr: float
+    supersampling: int
     value_range: ValueRange
     loop_psnr: float
     seconds: float
@@ -77,10 +81,11 @@ class FitResult:
     def _repr_html_(self) -> str:
         """The picture and its figures, as notebooks show them."""
         canvas, size = self.canvas, len(self.data)
+        pixels = canvas.pixels / self.supersampling**2
         rows = [
             ("canvas", f"{canvas.width} x {canvas.height}"),
             ("sites", f"{self.sites.num_sites:,}"),
-            ("file", f"{size:,} bytes, {8 * size / canvas.pixels:.2f} bpp"),
+            ("file", f"{size:,} bytes, {8 * size / pixels:.2f} bpp"),
             ("PSNR", f"{self.psnr:.2f} dB, {self.float_psnr:.2f} before rounding"),
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
@@ -97,6 +102,7 @@ class FitResult:
         """
         from sad_jax import viz
 
+        photo = None if photo is None else repeated(np.asarray(photo), self.supersampling)
         return viz.explore(self.sites, self.canvas, photo)
 
     def plot(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Figure:
@@ -113,7 +119,8 @@ class FitResult:
 
         values = self.value_range
         shown = self.sites.replace(color=values.to_unit(self.sites.color))
-        photo = None if photo is None else values.to_unit(photo)
+        if photo is not None:
+            photo = values.to_unit(repeated(np.asarray(photo), self.supersampling))
         return plot_result(shown, self.canvas, self.psnr, self.history, photo)
 
 
@@ -156,7 +163,7 @@ def make_result(
         unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
         near = unknown_lists(frame.canvas, unit, task.mesh)  # for the program that is compiled
         lists = find_candidates(unit, frame.canvas, near=near)
-        return photo.likeness(frame.crop(render(unit, lists)))
+        return photo.likeness(shrunk(frame.crop(render(unit, lists)), task.target.samples))
 
     psnr, ssim = likeness(decoded)
     return FitResult(
@@ -167,6 +174,7 @@ def make_result(
         ssim=ssim,
         float_sites=done.sites,
         float_psnr=likeness(done.sites)[0],
+        supersampling=task.target.samples,
         value_range=values,
         loop_psnr=float(mse_to_psnr(done.mse)),
         seconds=clock.seconds,
