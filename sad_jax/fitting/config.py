@@ -38,11 +38,10 @@ class FitConfig:
       initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
       k: sites in a list, 1 to 32.
       cell: pixels a side of a cell that shares a list: 1, 2 or 4.
-      supersampling: s = 1, 2 or 4. Sites are fitted to the photo as the means of s x s pixels of
-        their picture, which is s times as large, W' = s W and H' = s H, and so is the canvas of the
-        result and its file: for enlarging, without spikes between the photo's pixels. The picture
-        at the photo's size is ``resample``'s, and figures are of that. Takes 2 to 3 times as long
-        with s = 2. Budgets and rates go on counting the photo's pixels.
+      supersampling: s = 1, 2 or 4, for pictures that are to be enlarged. Every pixel of the photo
+        is seen as the mean of s x s pixels of the sites' picture, which is s times as large, and so
+        is the canvas of the result and its file; ``resample`` makes it small again, and figures are
+        of that. Budgets and rates go on counting the photo's pixels. 2 takes about 3 times as long.
       loss: of a pixel's error: "squared", or a robust one that down-weights outliers, "huber" or
         "cauchy" (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
