@@ -117,8 +117,8 @@ def test_supersampling_writes_a_larger_picture_whose_means_are_the_photograph():
     assert sad.read_image("out/photo_error.png").shape[:2] == (16, 24)
     means = large.reshape(16, 2, 24, 2, 3).mean((1, 3))
     assert found["psnr"] > 25
-    assert found["psnr"] == pytest.approx(psnr(means, photo), abs=0.1)
+    assert found["psnr"] == pytest.approx(psnr(means, photo), abs=0.3)  # of 8 bits
     assert found["bpp"] == 8 * Path("out/photo.sad").stat().st_size / (16 * 24)
     assert cli.main(["render", "out/photo.sad", "--size", "24x16", "--target", "photo.png"]) == 0
     small = sad.read_image("out/photo_render.png")
-    assert found["psnr"] == pytest.approx(psnr(small, photo), abs=0.1)
+    assert found["psnr"] == pytest.approx(psnr(small, photo), abs=0.3)
