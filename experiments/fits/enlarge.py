@@ -1,7 +1,7 @@
 """Fits of a photograph made smaller, drawn at its full size, against the photograph itself.
 
 python -m experiments.fits.enlarge PHOTO [PHOTO ...] [--sites N ...] [--factors F ...]
-    [--supersampling S ...] [--json FILE]
+    [--supersampling S ...] [--json FILE] [--files DIR]
 
 Beside them the small photograph, enlarged by bicubic and Lanczos filters (Pillow). Without
 supersampling also with the lists of the old cells, and the time of six times the size.
@@ -27,7 +27,7 @@ FILTERS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANC
 KEYS = ("photo", "factor", "sites", "supersampling")
 
 
-def figures(path: str, factor: int, num_sites: int, supersampling: int) -> dict:
+def figures(path: str, factor: int, num_sites: int, supersampling: int, files: str | None) -> dict:
     """A row: PSNR and SSIM against the full-size photograph, and processor seconds."""
     photo = sad.read_image(path)[..., :3]
     height, width = (side // factor * factor for side in photo.shape[:2])
@@ -37,6 +37,9 @@ def figures(path: str, factor: int, num_sites: int, supersampling: int) -> dict:
     begin = time.process_time()
     result = sad.fit(small, config, key=jax.random.key(0))
     row = {"seconds": time.process_time() - begin, "psnr at its own size": result.psnr}
+    if files is not None:
+        name = f"{Path(path).stem}_{factor}_{num_sites}_{supersampling}.sad"
+        Path(files, name).write_bytes(result.data)
     sites, canvas = sad.decode(result.data)
     row["bytes"] = len(result.data)
     row["exact lists"] = alike(sad.resample(sites, canvas, photo.shape[:2]), photo)
@@ -77,6 +80,7 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[2])
     parser.add_argument("--supersampling", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json")
+    parser.add_argument("--files", metavar="DIR", help="where the files of the fits go")
     args = parser.parse_args()
     rows = read_rows(args.json)
     done = {tuple(row[key] for key in KEYS) for row in rows}
@@ -84,7 +88,7 @@ def main() -> None:
     for path, *numbers in asked:
         names = dict(zip(KEYS, (Path(path).name, *numbers), strict=True))
         if tuple(names.values()) not in done:
-            rows.append(names | figures(path, *numbers))
+            rows.append(names | figures(path, *numbers, args.files))
             print(rows[-1], flush=True)
             write_report(args.json, rows=rows)
 
