@@ -31,11 +31,12 @@ SCHEMES = ("light", "dark")
 VIEWER = {"width": 720, "height": 460}
 READER = {"width": 1100, "height": 760}
 GAP = 8  # pixels between screenshots
-MODES = ("1", "2", "3", "4")  # keys of the viewer
+MODES, LAYERS = "1234", "bsm"  # keys of the viewer
 LOOKS = [  # zoom, the point in the middle, keys
     (1.8, (191.5, 127.5), ""),
     (7, (238, 78), "b"),
     (40, (233, 84), "bsmi"),
+    (40, (233, 84), "2b"),
 ]
 VIEWER_PAGE = "figures/viewer.html"
 PAGES = ("index.html", "howto/choosing/index.html", "api/index.html")
@@ -99,9 +100,9 @@ def show_viewer(page: Page, scheme: str) -> None:
         for key in keys:
             page.keyboard.press(key)
         zooms.append(sharp_shot(page))
-        for key in keys.replace("i", ""):
+        for key in [*(set(keys) & set(LAYERS)), "Escape", MODES[0]]:
             page.keyboard.press(key)
-    write(f"viewer_zooms_{scheme}", [zooms])
+    write(f"viewer_zooms_{scheme}", [zooms[:2], zooms[2:]])
 
 
 def open_(page: Page, name: str) -> Page:
