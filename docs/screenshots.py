@@ -1,9 +1,9 @@
-"""Screenshots of the viewer and of these pages, light and dark, and what axe-core finds on them.
+"""Screenshots of the viewer and of these pages, light and dark; or what axe-core finds on them.
 
     pip install -e '.[docs]' axe-playwright-python && mkdocs build && python docs/screenshots.py
 
-With ``--check`` nothing is written; either way it fails where axe-core finds something serious. The
-browser is an installed Chromium, by its path, or Playwright's own.
+With ``--check`` it asks axe-core about every page instead, and fails where that finds something
+serious. The browser is an installed Chromium or Chrome, or Playwright's own.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SERIOUS = ("serious", "critical")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="axe-core alone")
+    parser.add_argument("--check", action="store_true", help="ask axe-core instead")
     args = parser.parse_args()
     every = [str(path.relative_to(SITE)) for path in sorted(SITE.rglob("*.html"))]
     found = 0
@@ -54,11 +54,12 @@ def main() -> None:
         browser = play.chromium.launch(executable_path=path, args=GL)
         for scheme in SCHEMES:
             page = browser.new_page(base_url=root, color_scheme=scheme, viewport=VIEWER)
-            if not args.check:
-                show_viewer(page, scheme)
-                page.set_viewport_size(READER)
-                write(f"site_{scheme}", [[shot(open_(page, name)) for name in PAGES]])
-            found += sum(check(page, name, scheme) for name in every)
+            if args.check:
+                found += sum(check(page, name, scheme) for name in every)
+                continue
+            show_viewer(page, scheme)
+            page.set_viewport_size(READER)
+            write(f"site_{scheme}", [[shot(open_(page, name)) for name in PAGES]])
         browser.close()
     sys.exit(f"{found} serious findings of axe-core" if found else None)
 
@@ -142,7 +143,7 @@ def check(page: Page, name: str, scheme: str) -> int:
     serious = [found for found in results["violations"] if found["impact"] in SERIOUS]
     for found in serious:
         places = ", ".join(str(node["target"]) for node in found["nodes"][:3])
-        print(f"{name}, {scheme}: {found['id']}: {found['help']}: {places}")
+        print(f"{name}, {scheme}: {found['id']}: {found['help']}: {places}", flush=True)
     return len(serious)
 
 
