@@ -41,7 +41,7 @@ class FitConfig:
       supersampling: s = 1, 2 or 4, for pictures that are to be enlarged. Every pixel of the photo
         is seen as the mean of s x s pixels of the sites' picture, which is s times as large, and so
         is the canvas of the result and its file; ``resample`` makes it small again, and figures are
-        of that. Budgets and rates go on counting the photo's pixels. 2 takes about 3 times as long.
+        of that. Budgets and rates go on counting the photo's pixels. 2 takes 3 to 4 times as long.
       loss: of a pixel's error: "squared", or a robust one that down-weights outliers, "huber" or
         "cauchy" (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
