@@ -16,6 +16,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
+# They share the bytecode of modules, too, also where the environment (as in many containers) keeps
+# Python from storing it: each of them would spend seconds on compiling what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Tests compile much and run little of it: with these, compiling takes a quarter of the time. XLA
 # aborts at a flag that it does not know, so they are looked for in its library; a plugin for GPUs
 # has one of its own, which does not know them all.
