@@ -180,9 +180,9 @@ class Patch {
         rows_(std::min(DOWN, end - top)) {
     whole_ = columns_ == ACROSS && rows_ == DOWN;
     for (int row = 0; row < rows_; ++row) {
-      const int64_t cell = int64_t(top + row) * cells.columns + left;
-      block_[row] = cell / cells.lanes;
-      within_[row] = cell % cells.lanes;
+      const uint32_t cell = (top + row) * cells.columns + left;  // 64 bits take longer to divide
+      block_[row] = cell / uint32_t(cells.lanes);
+      within_[row] = cell % uint32_t(cells.lanes);
       whole_ &= within_[row] + ACROSS <= cells.lanes;
     }
   }
@@ -240,7 +240,7 @@ void for_members(const Cells& cells, int band, const int32_t* members, const AtT
     next += 1 + tile.count;
     at_tile(tile);
     for_patches(cells, left, top, end, [&](int x, int y) {
-      at_patch(Patch(cells, x, y, end, *next, next + 1));
+      at_patch(tile, Patch(cells, x, y, end, *next, next + 1));
       next += 1 + *next;
     });
     leave(tile);

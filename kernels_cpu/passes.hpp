@@ -326,11 +326,10 @@ void sum_band(const Cells& cells, const Table& table, const Pictures& pictures,
   std::vector<Floats> received;  // by the sites of a tile; zero when it is reached
   sums = Sums(table.sites, entries);
   const auto at_tile = [&](const Tile& tile) {
-    pixel.go_to(tile);
     received.resize(std::max(received.size(), size_t(tile.count) * entries));
   };
-  const auto at_patch = [&](const Patch& patch) {
-    pixel.go_to(patch);
+  const auto at_patch = [&](const Tile& tile, const Patch& patch) {
+    pixel.go_to(tile, patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
       pass.open(pixel, {pictures.image, pictures.weight, patch, i, channels});
@@ -350,17 +349,16 @@ void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
   Vectors<C> drawn(channels);
-  const auto at_patch = [&](const Patch& patch) {
-    pixel.go_to(patch);
+  const auto at_patch = [&](const Tile& tile, const Patch& patch) {
+    pixel.go_to(tile, patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
       pass.pixel(pixel, {pictures.image, pictures.weight, patch, i, channels}, &drawn[0]);
       for (int c = 0; c < channels; ++c) patch.write(out, drawn[c], i, c, channels);
     }
   };
-  for_members(
-      cells, band, pictures.members, [&](const Tile& tile) { pixel.go_to(tile); }, at_patch,
-      [](const Tile&) {});
+  const auto nothing = [](const Tile&) {};
+  for_members(cells, band, pictures.members, nothing, at_patch, nothing);
 }
 
 // Writes the zeros behind the last cell of a picture of so many blocks.

@@ -59,9 +59,10 @@ inline Ints load(const int32_t* from, int count) {
   std::memcpy(&value, from, count * sizeof(int32_t));
   return value;
 }
-inline void store(float* to, Floats value, int count) {
+template <class Vector, class Number>
+void store(Number* to, Vector value, int count) {
   if (count == LANES) return store(to, value);
-  std::memcpy(to, &value, count * sizeof(float));
+  std::memcpy(to, &value, count * sizeof(Number));
 }
 
 // A vector in rows of four, and back.
@@ -80,10 +81,15 @@ inline Floats join(const Row* row) {
 #endif
 }
 
-// 0, 1, 2, ...
-inline Floats count_up() {
+// Where the lanes lie.
+inline Floats columns_of_patch() {
   Floats value;
-  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane);
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane % ACROSS);
+  return value;
+}
+inline Floats rows_of_patch() {
+  Floats value;
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane / ACROSS);
   return value;
 }
 
