@@ -1,13 +1,9 @@
 // The best K of the sites offered to LANES cells, by rising score, equal scores by id.
 #pragma once
 
-#include <limits>
-
 #include "pixels.hpp"
 
 namespace sad {
-
-constexpr int32_t NONE = std::numeric_limits<int32_t>::max();
 
 // tau (d - r/S) of sites with the fields f(0), f(1), ... at an offset from them.
 template <class Fields, class Number>

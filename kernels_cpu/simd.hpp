@@ -93,8 +93,14 @@ inline Floats rows_of_patch() {
   return value;
 }
 
-inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
-inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+template <class Vector>
+Vector minimum(Vector a, Vector b) {
+  return a < b ? a : b;
+}
+template <class Vector>
+Vector maximum(Vector a, Vector b) {
+  return a > b ? a : b;
+}
 inline Floats absolute(Floats a) { return maximum(a, -a); }
 
 inline Floats root(Floats a) {
@@ -179,6 +185,16 @@ inline Halves take_turns(Floats a, Floats b) {
 inline Halves side_by_side(Floats a, Floats b) {
   return {SAD_SHUFFLE(a, b, l % 4 < 2 ? l : LANES + l - 2),
           SAD_SHUFFLE(a, b, l % 4 < 2 ? l + 2 : LANES + l)};
+}
+
+// The smallest lane.
+template <int STEP = LANES / 2>
+int32_t least_of(Ints a) {
+  const Ints other = (Ints)SAD_SHUFFLE((Floats)a, (Floats)a, l ^ STEP);
+  if constexpr (STEP == 1)
+    return minimum(a, other)[0];
+  else
+    return least_of<STEP / 2>(minimum(a, other));
 }
 
 // LANES rows of LANES floats become columns: in squares of four, then squares change places.
