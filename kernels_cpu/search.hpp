@@ -13,7 +13,7 @@
 namespace sad {
 
 constexpr int TILE = 8;         // cells a side
-constexpr int GROUPS = 64;      // at least MOST_SITES; see `limit_of`
+constexpr int GROUPS = 64;      // at least MOST_SITES; see `cull`
 constexpr int BUCKETS = 64;     // of bounds
 constexpr float SLACK = 1e-5f;  // relative room for rounding, as in bounds.py
 
@@ -142,8 +142,10 @@ struct Search {
     for (Floats& group : best) group = all(INFINITE);
     for (int at = 0; at < from.count; at += LANES) {
       Bounds here = bounds(from, at, x, y, half_x, half_y);
-      for (int lane = from.count - at; lane < LANES; ++lane)
-        here.least[lane] = here.most[lane] = INFINITE;
+      for (int lane = from.count - at; lane < LANES; ++lane) {  // there is no site
+        here.least[lane] = std::numeric_limits<float>::quiet_NaN();
+        here.most[lane] = INFINITE;
+      }
       Floats& group = best[at / LANES % (GROUPS / LANES)];
       group = minimum(here.most, group);
       store(&least[at], here.least);
