@@ -1,13 +1,9 @@
 // The best K of the sites offered to LANES cells, by rising score, equal scores by id.
 #pragma once
 
-#include <limits>
-
 #include "pixels.hpp"
 
 namespace sad {
-
-constexpr int32_t NONE = std::numeric_limits<int32_t>::max();
 
 // tau (d - r/S) of sites with the fields f(0), f(1), ... at an offset from them.
 template <class Fields, class Number>
@@ -16,36 +12,41 @@ Number score_at(const Fields& f, Number dx, Number dy) {
   return f(5) * (distance(p * p + q * q) - f(6));
 }
 
+// K: places, known to the compiler; or 0.
+template <int K>
 struct Best {
   int k;
-  Floats score[MOST_SITES];
-  Ints id[MOST_SITES];
+  Floats score[K ? K : MOST_SITES];
+  Ints id[K ? K : MOST_SITES];
 
   explicit Best(int k) : k(k) {
-    for (int i = 0; i < k; ++i) score[i] = all(INFINITE), id[i] = all(NONE);
+    for (int i = 0; i < places(); ++i) score[i] = all(INFINITE), id[i] = all(NONE);
   }
+
+  int places() const { return K ? K : k; }
+  Floats last() const { return score[places() - 1]; }
 
   // Puts sites in their places; the last of each list drops. No place waits for another one.
   void offer(Floats new_score, Ints new_id) {
-    if (!bits(new_score <= score[k - 1])) return;
-    const auto is_better = [&](int i) {
-      return (score[i] < new_score) | ((score[i] == new_score) & (id[i] < new_id));
+    if (!bits(new_score <= last())) return;
+    const auto goes_before = [&](int i) {
+      return (new_score < score[i]) | ((new_score == score[i]) & (new_id < id[i]));
     };
-    Ints stays = is_better(k - 1);
-    for (int i = k - 1; i > 0; --i) {
-      const Ints above_stays = is_better(i - 1);
-      score[i] = stays ? score[i] : above_stays ? new_score : score[i - 1];
-      id[i] = stays ? id[i] : above_stays ? new_id : id[i - 1];
-      stays = above_stays;
+    Ints before = goes_before(places() - 1);
+    for (int i = places() - 1; i > 0; --i) {
+      const Ints before_above = goes_before(i - 1);
+      score[i] = minimum(maximum(score[i - 1], new_score), score[i]);
+      id[i] = before_above ? id[i - 1] : before ? new_id : id[i];
+      before = before_above;
     }
-    score[0] = stays ? score[0] : new_score;
-    id[0] = stays ? id[0] : new_id;
+    score[0] = minimum(new_score, score[0]);
+    id[0] = before ? new_id : id[0];
   }
 
   // The same for sites that may be there already.
   void offer_once(Floats new_score, Ints new_id) {
     Ints there = id[0] == new_id;
-    for (int i = 1; i < k; ++i) there |= id[i] == new_id;
+    for (int i = 1; i < places(); ++i) there |= id[i] == new_id;
     offer(there ? all(INFINITE) : new_score, there ? all(NONE) : new_id);
   }
 };
@@ -57,7 +58,7 @@ inline void merge(const float* rows, int64_t sites, const int32_t* ids, const fl
                   int offered, int64_t lanes, int k, int64_t first, int64_t last, int32_t* out) {
   for (int64_t at = first; at < last; at += LANES) {
     const Floats x = load(place + at), y = load(place + lanes + at);
-    Best best(k);
+    Best<0> best(k);
     for (int m = 0; m < offered; ++m) {
       const Ints id = load(ids + m * lanes + at);
       Floats fields[padded(GEOMETRY)];

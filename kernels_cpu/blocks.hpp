@@ -25,12 +25,13 @@ using Write = Entries<float>;
 // geometry -> chain geometry chain', mixed -> chain mixed; of [6, 6] and [6, C] entries.
 inline void curvature_in_tangents(Read chain, Read geometry, Read mixed, int channels,
                                   Write new_geometry, Write new_mixed) {
-  Floats matrix[PHI][PHI], half[PHI][PHI];
+  Floats matrix[PHI][PHI], inner[PHI][PHI], half[PHI][PHI];
   for (int i = 0; i < PHI * PHI; ++i) matrix[i / PHI][i % PHI] = chain[i];
+  for (int i = 0; i < PHI * PHI; ++i) inner[i / PHI][i % PHI] = geometry[i];
   for (int i = 0; i < PHI; ++i)
     for (int j = 0; j < PHI; ++j) {
       half[i][j] = Floats{};
-      for (int k = 0; k < PHI; ++k) half[i][j] += matrix[i][k] * geometry[k * PHI + j];
+      for (int k = 0; k < PHI; ++k) half[i][j] += matrix[i][k] * inner[k][j];
     }
   for (int i = 0; i < PHI; ++i)
     for (int j = 0; j < PHI; ++j) {
@@ -38,29 +39,36 @@ inline void curvature_in_tangents(Read chain, Read geometry, Read mixed, int cha
       for (int k = 0; k < PHI; ++k) sum += half[i][k] * matrix[j][k];
       new_geometry.set(i * PHI + j, sum);
     }
-  for (int i = 0; i < PHI; ++i)
-    for (int c = 0; c < channels; ++c) {
+  for (int c = 0; c < channels; ++c) {
+    Floats column[PHI];
+    for (int k = 0; k < PHI; ++k) column[k] = mixed[k * channels + c];
+    for (int i = 0; i < PHI; ++i) {
       Floats sum{};
-      for (int k = 0; k < PHI; ++k) sum += matrix[i][k] * mixed[k * channels + c];
+      for (int k = 0; k < PHI; ++k) sum += matrix[i][k] * column[k];
       new_mixed.set(i * channels + c, sum);
     }
+  }
 }
 
 // L L' x = x, for a matrix whose lower triangle becomes L; no pivot is below `least`.
 inline void cholesky_solve(Floats (&matrix)[PHI][PHI], Floats (&x)[PHI], float least) {
+  Floats inverse[PHI];  // of the diagonal; to divide takes longer than to multiply
   for (int i = 0; i < PHI; ++i)
     for (int j = 0; j <= i; ++j) {
       Floats rest = matrix[i][j];
       for (int k = 0; k < j; ++k) rest -= matrix[i][k] * matrix[j][k];
-      matrix[i][j] = i == j ? root(maximum(rest, all(least))) : rest / matrix[j][j];
+      if (i == j)
+        inverse[i] = 1.0f / root(maximum(rest, all(least)));
+      else
+        matrix[i][j] = rest * inverse[j];
     }
   for (int i = 0; i < PHI; ++i) {
     for (int k = 0; k < i; ++k) x[i] -= matrix[i][k] * x[k];
-    x[i] /= matrix[i][i];
+    x[i] *= inverse[i];
   }
   for (int i = PHI - 1; i >= 0; --i) {
     for (int k = i + 1; k < PHI; ++k) x[i] -= matrix[k][i] * x[k];
-    x[i] /= matrix[i][i];
+    x[i] *= inverse[i];
   }
 }
 
@@ -69,17 +77,21 @@ inline void solve_blocks(Read geometry, Read mixed, Read color, Read added, Read
                          int channels, float least_pivot, Write out) {
   Floats scale[PHI], matrix[PHI][PHI], x[PHI];
   for (int i = 0; i < PHI; ++i) {  // to a unit diagonal
-    scale[i] = 1.0f / root(geometry[i * PHI + i] + added[i]);
+    const Floats more = added[i], diagonal = geometry[i * PHI + i];
+    scale[i] = 1.0f / root(diagonal + more);
     x[i] = right[i] * scale[i];
-    for (int j = 0; j <= i; ++j) matrix[i][j] = geometry[i * PHI + j] * scale[i] * scale[j];
-    matrix[i][i] += added[i] * scale[i] * scale[i];
+    for (int j = 0; j < i; ++j) matrix[i][j] = geometry[i * PHI + j] * scale[i] * scale[j];
+    matrix[i][i] = (diagonal + more) * scale[i] * scale[i];
   }
+  const Floats own = color[0];
   for (int c = 0; c < channels; ++c) {
-    const Floats inverse = 1.0f / (color[0] + added[PHI + c]);
+    const Floats inverse = 1.0f / (own + added[PHI + c]), here = right[PHI + c];
+    Floats scaled[PHI];
     for (int i = 0; i < PHI; ++i) {
-      const Floats eliminated = mixed[i * channels + c] * scale[i] * inverse;
-      x[i] -= eliminated * right[PHI + c];
-      for (int j = 0; j <= i; ++j) matrix[i][j] -= eliminated * mixed[j * channels + c] * scale[j];
+      scaled[i] = mixed[i * channels + c] * scale[i];
+      const Floats eliminated = scaled[i] * inverse;
+      x[i] -= eliminated * here;
+      for (int j = 0; j <= i; ++j) matrix[i][j] -= eliminated * scaled[j];
     }
   }
   cholesky_solve(matrix, x, least_pivot);
@@ -87,7 +99,7 @@ inline void solve_blocks(Read geometry, Read mixed, Read color, Read added, Read
   for (int c = 0; c < channels; ++c) {
     Floats rest = right[PHI + c];
     for (int i = 0; i < PHI; ++i) rest -= mixed[i * channels + c] * x[i];
-    out.set(PHI + c, rest / (color[0] + added[PHI + c]));
+    out.set(PHI + c, rest / (own + added[PHI + c]));
   }
 }
 

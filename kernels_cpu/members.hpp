@@ -12,12 +12,14 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "simd.hpp"
 
 namespace sad {
 
+constexpr int32_t NONE = std::numeric_limits<int32_t>::max();  // no site
 constexpr int MOST_SITES = 32;             // in a list
 constexpr int BAND = 32, MOST_BANDS = 32;  // rows of cells in a band, at least; bands
 constexpr int SIDE = 16;                   // cells of a tile
@@ -82,32 +84,29 @@ class Grouping {
   }
 
  private:
-  // The members of a patch: the sites of its first list, then those that others still hold. A site
-  // that becomes a member is struck out in all lists, once in each, so that one that stands twice in
-  // a list counts twice. K: places, known to the compiler; or 0.
+  // The members of a patch, by rising id. A site that becomes one is struck out in all lists, once in
+  // each, so that one that stands twice in a list counts twice. K: places, known to the compiler; or 0.
   template <int K>
   void group(int left, int top, int end) {
     const int places = K ? K : cells_.k;
+    const Ints none = all(NONE), last = all(int32_t(sites_) - 1);
     Ints ids[padded(K ? K : MOST_SITES)];
     read(left, top, end, ids);
-    int32_t first[K ? K : MOST_SITES];
-    for (int i = 0; i < places; ++i) {  // one that is none counts as the first or the last, as in XLA
-      ids[i] = ids[i] < 0 ? Ints{} : ids[i];
-      ids[i] = ids[i] < int32_t(sites_) ? ids[i] : all(int32_t(sites_) - 1);
-      first[i] = ids[i][0];
-    }
-    const auto take = [&](int32_t site, int from) {
+    for (int i = 0; i < places; ++i)  // one that is none counts as the first or the last, as in XLA
+      ids[i] = minimum(maximum(ids[i], Ints{}), last);
+    while (true) {
+      Ints least = ids[0];
+      for (int i = 1; i < places; ++i) least = minimum(ids[i], least);
+      const int32_t site = least_of(least);
+      if (site == NONE) return;
       Ints inside{};
-      for (int i = from; i < places; ++i) {
+      for (int i = 0; i < places; ++i) {
         const Ints found = (ids[i] == site) & ~inside;
         inside |= found;
-        ids[i] |= found;
+        ids[i] = found ? none : ids[i];
       }
       members_.push_back(bits(inside) | number_in_tile(site) << 16);
-    };
-    for (int i = 0; i < places; ++i) take(first[i], 0);
-    for (int i = 0; i < places; ++i)
-      while (const uint32_t left = bits(ids[i] >= 0)) take(ids[i][__builtin_ctz(left)], i);
+    }
   }
 
   int32_t number_in_tile(int32_t site) {
@@ -119,18 +118,15 @@ class Grouping {
     return number;
   }
 
-  // Puts the sites of a tile and the members of its patches in the order of ids, so that the colour
-  // of a pixel, to the last bit, depends on its own list and on no other.
+  // Numbers the sites of a tile by their ids, too, so that the colour of a pixel, to the last bit,
+  // depends on its own list and on no other.
   void sort() {
     sorted_ = tile_;
     std::sort(sorted_.begin(), sorted_.end());
     for (size_t i = 0; i < sorted_.size(); ++i) number_[sorted_[i]] = i;
-    for (size_t at = 0; at < members_.size(); at += 1 + members_[at]) {
-      const auto first = members_.begin() + at + 1, last = first + members_[at];
-      for (auto member = first; member < last; ++member)
+    for (size_t at = 0; at < members_.size(); at += 1 + members_[at])
+      for (int32_t* member = &members_[at + 1]; member <= &members_[at] + members_[at]; ++member)
         *member = (*member & 0xffff) | number_[tile_[number_of(*member)]] << 16;
-      std::sort(first, last);
-    }
     tile_.swap(sorted_);
   }
 
@@ -180,9 +176,9 @@ class Patch {
         rows_(std::min(DOWN, end - top)) {
     whole_ = columns_ == ACROSS && rows_ == DOWN;
     for (int row = 0; row < rows_; ++row) {
-      const int64_t cell = int64_t(top + row) * cells.columns + left;
-      block_[row] = cell / cells.lanes;
-      within_[row] = cell % cells.lanes;
+      const uint32_t cell = (top + row) * cells.columns + left;  // 64 bits take longer to divide
+      block_[row] = cell / uint32_t(cells.lanes);
+      within_[row] = cell % uint32_t(cells.lanes);
       whole_ &= within_[row] + ACROSS <= cells.lanes;
     }
   }
@@ -240,7 +236,7 @@ void for_members(const Cells& cells, int band, const int32_t* members, const AtT
     next += 1 + tile.count;
     at_tile(tile);
     for_patches(cells, left, top, end, [&](int x, int y) {
-      at_patch(Patch(cells, x, y, end, *next, next + 1));
+      at_patch(tile, Patch(cells, x, y, end, *next, next + 1));
       next += 1 + *next;
     });
     leave(tile);

@@ -3,6 +3,7 @@
 // its definition: least_squares.py, density.py, score.py.
 #pragma once
 
+#include <memory>
 #include <string_view>
 
 #include "pixels.hpp"
@@ -289,57 +290,49 @@ class Sums {
   Sums() = default;
   Sums(int64_t sites, int entries) : width_(padded(entries)), number_(sites, -1) {}
 
-  // Adds up the lanes of the vectors of a site, which become zero.
-  void take(int32_t site, Floats* entries, int count) {
+  // Adds the lanes of the vectors of a site, of which there are padded(entries).
+  void add(int32_t site, const Floats* vectors) {
     if (number_[site] < 0) {
-      number_[site] = values_.size() / width_;
-      values_.resize(values_.size() + width_);
+      if (count_ % BLOCK == 0) blocks_.emplace_back(new float[BLOCK * width_]());
+      number_[site] = count_++;
     }
-    float* sums = &values_[size_t(number_[site]) * width_];
-    for (int chunk = 0; chunk < count; chunk += LANES) {
-      Floats rows[LANES] = {};
-      for (int i = 0; i < std::min(LANES, count - chunk); ++i) std::swap(rows[i], entries[chunk + i]);
-      transpose(rows);
-      for (int step = LANES / 2; step; step /= 2)
-        for (int i = 0; i < step; ++i) rows[i] += rows[i + step];
-      store(sums + chunk, load(sums + chunk) + rows[0]);
-    }
+    float* sums = row(number_[site]);
+    for (int i = 0; i < width_; i += LANES) store(sums + i, load(sums + i) + sums_of(vectors + i));
   }
 
   // The sums of a site, or null where the band has not met it.
-  const float* of(int64_t site) const {
-    return number_[site] < 0 ? nullptr : &values_[size_t(number_[site]) * width_];
-  }
+  const float* of(int64_t site) const { return number_[site] < 0 ? nullptr : row(number_[site]); }
 
  private:
-  int width_ = 0;
+  static constexpr int BLOCK = 256;  // sites
+
+  float* row(int number) const { return &blocks_[number / BLOCK][number % BLOCK * width_]; }
+
+  int width_ = 0, count_ = 0;
   std::vector<int32_t> number_;
-  std::vector<float> values_;
+  std::vector<std::unique_ptr<float[]>> blocks_;
 };
 
 template <int C, template <int> class Pass>
 void sum_band(const Cells& cells, const Table& table, const Pictures& pictures,
               const Setting& setting, int channels, int band, Sums& sums) {
-  const int entries = Pass<C>::entries(channels, setting.robust());
+  const int entries = Pass<C>::entries(channels, setting.robust()), width = padded(entries);
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
-  std::vector<Floats> received;  // by the sites of a tile; zero when it is reached
+  std::vector<Floats> received;  // by the sites of a tile
   sums = Sums(table.sites, entries);
-  const auto at_tile = [&](const Tile& tile) {
-    pixel.go_to(tile);
-    received.resize(std::max(received.size(), size_t(tile.count) * entries));
-  };
-  const auto at_patch = [&](const Patch& patch) {
-    pixel.go_to(patch);
+  const auto at_tile = [&](const Tile& tile) { received.assign(tile.count * width, Floats{}); };
+  const auto at_patch = [&](const Tile& tile, const Patch& patch) {
+    pixel.go_to(tile, patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
       pass.open(pixel, {pictures.image, pictures.weight, patch, i, channels});
       for (int m = 0; m < pixel.members(); ++m)
-        pass.add(pixel, m, &received[pixel.number(m) * entries]);
+        pass.add(pixel, m, &received[pixel.number(m) * width]);
     }
   };
   const auto leave = [&](const Tile& tile) {
-    for (int i = 0; i < tile.count; ++i) sums.take(tile.sites[i], &received[i * entries], entries);
+    for (int i = 0; i < tile.count; ++i) sums.add(tile.sites[i], &received[i * width]);
   };
   for_members(cells, band, pictures.members, at_tile, at_patch, leave);
 }
@@ -350,17 +343,16 @@ void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
   Vectors<C> drawn(channels);
-  const auto at_patch = [&](const Patch& patch) {
-    pixel.go_to(patch);
+  const auto at_patch = [&](const Tile& tile, const Patch& patch) {
+    pixel.go_to(tile, patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
       pass.pixel(pixel, {pictures.image, pictures.weight, patch, i, channels}, &drawn[0]);
       for (int c = 0; c < channels; ++c) patch.write(out, drawn[c], i, c, channels);
     }
   };
-  for_members(
-      cells, band, pictures.members, [&](const Tile& tile) { pixel.go_to(tile); }, at_patch,
-      [](const Tile&) {});
+  const auto nothing = [](const Tile&) {};
+  for_members(cells, band, pictures.members, nothing, at_patch, nothing);
 }
 
 // Writes the zeros behind the last cell of a picture of so many blocks.

@@ -73,24 +73,15 @@ class Pixel {
   int channels() const { return C ? C : channels_; }
   int members() const { return count_; }
 
-  // Takes the fields of the sites of a tile together.
-  void go_to(const Tile& tile) {
-    fields_.resize(tile.count * table_.width);
-    for (int i = 0; i < tile.count; ++i)
-      std::memcpy(&fields_[i * table_.width], table_.row(tile.sites[i]), table_.width * sizeof(float));
-  }
-
-  void go_to(const Patch& patch) {
+  void go_to(const Tile& tile, const Patch& patch) {
     count_ = patch.count;
     for (int m = 0; m < count_; ++m) {
       members_[m].number = number_of(patch.members[m]);
-      members_[m].fields = &fields_[members_[m].number * table_.width];
+      members_[m].fields = table_.row(tile.sites[members_[m].number]);
       members_[m].inside = lanes_of(patch.members[m]);
     }
-    for (int lane = 0; lane < LANES; ++lane) {
-      corner_x_[lane] = (patch.left + lane % ACROSS) * cell_;
-      corner_y_[lane] = (patch.top + lane / ACROSS) * cell_;
-    }
+    corner_x_ = (columns_of_patch() + float(patch.left)) * float(cell_);
+    corner_y_ = (rows_of_patch() + float(patch.top)) * float(cell_);
   }
 
   // The weights of all members and their blend at one pixel of the cells.
@@ -156,7 +147,6 @@ class Pixel {
 
   const int cell_, channels_;
   const Table table_;
-  std::vector<float> fields_;
   std::vector<Member> members_;
   int count_ = 0;
   Floats corner_x_{}, corner_y_{}, scale_{};

@@ -6,39 +6,53 @@
 // and scored at every cell until no list can change any more.
 #pragma once
 
+#include <memory>
+
 #include "best.hpp"
 
 namespace sad {
 
 constexpr int TILE = 8;         // cells a side
-constexpr int GROUPS = 64;      // at least MOST_SITES; see `limit_of`
+constexpr int GROUPS = 64;      // at least MOST_SITES; see `cull`
+constexpr int BUCKETS = 64;     // of bounds
 constexpr float SLACK = 1e-5f;  // relative room for rounding, as in bounds.py
 
-// Sites in their order, field by field, with room for one vector more.
+// Sites in their order, in rows: the fields, and the id in place of one more.
 class Sites {
  public:
+  static constexpr int WIDTH = padded(GEOMETRY + 1);
+  static_assert(WIDTH == padded(GEOMETRY), "expected rows as make_rows writes them");
+
   Sites() = default;
-  explicit Sites(int count)
-      : count(count), stride_(padded(count) + LANES), fields_(GEOMETRY * stride_), ids_(count) {}
+  explicit Sites(int count) : count(count), rows_(new float[padded(count) * WIDTH]) {
+    std::fill(row(count), row(padded(count)), 0.0f);
+  }
 
   // Those of other sites that are numbered so.
   Sites(const Sites& others, const std::vector<int>& chosen) : Sites(chosen.size()) {
-    for (int f = 0; f < GEOMETRY; ++f)
-      for (int i = 0; i < count; ++i) field(f)[i] = others.field(f)[chosen[i]];
-    for (int i = 0; i < count; ++i) ids_[i] = others.ids_[chosen[i]];
+    for (int i = 0; i < count; ++i) std::memcpy(row(i), others.row(chosen[i]), WIDTH * sizeof(float));
   }
 
-  float* field(int f) { return &fields_[f * stride_]; }
-  const float* field(int f) const { return &fields_[f * stride_]; }
-  int32_t& id(int i) { return ids_[i]; }
-  int32_t id(int i) const { return ids_[i]; }
+  float* row(int i) { return &rows_[i * WIDTH]; }
+  const float* row(int i) const { return &rows_[i * WIDTH]; }
+  int32_t id(int i) const {
+    int32_t id;
+    std::memcpy(&id, row(i) + GEOMETRY, sizeof id);
+    return id;
+  }
+
+  // The fields of LANES sites from `at` on.
+  void fields(int at, Floats* to) const {
+    for (int chunk = 0; chunk < WIDTH; chunk += LANES) {
+      for (int lane = 0; lane < LANES; ++lane) to[chunk + lane] = load(row(at + lane) + chunk);
+      transpose(to + chunk);
+    }
+  }
 
   int count = 0;
 
  private:
-  int64_t stride_ = 0;
-  std::vector<float> fields_;
-  std::vector<int32_t> ids_;
+  std::unique_ptr<float[]> rows_;
 };
 
 // Cells from (left, top) on, and the sites that may stand in their lists.
@@ -60,9 +74,8 @@ struct Search {
 
   Box whole() const {
     Box box{0, 0, columns, rows, Sites(count), INFINITE, {}};
-    for (int f = 0; f < GEOMETRY; ++f)
-      std::memcpy(box.sites.field(f), table + f * count, count * sizeof(float));
-    for (int64_t i = 0; i < count; ++i) box.sites.id(i) = i;
+    make_rows(table, count, GEOMETRY, 0, count, box.sites.row(0));
+    for (int32_t i = 0; i < count; ++i) std::memcpy(box.sites.row(i) + GEOMETRY, &i, sizeof i);
     return box;
   }
 
@@ -98,8 +111,8 @@ struct Search {
 
   // Of the scores of the sites from `at` on in a box: middle and half extents in pixels.
   static Bounds bounds(const Sites& sites, int at, float x, float y, float half_x, float half_y) {
-    Floats f[GEOMETRY];
-    for (int i = 0; i < GEOMETRY; ++i) f[i] = load(sites.field(i) + at);
+    Floats f[Sites::WIDTH];
+    sites.fields(at, f);
     const auto squared = [&](Floats dx, Floats dy) {
       const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
       return p * p + q * q;
@@ -129,8 +142,10 @@ struct Search {
     for (Floats& group : best) group = all(INFINITE);
     for (int at = 0; at < from.count; at += LANES) {
       Bounds here = bounds(from, at, x, y, half_x, half_y);
-      for (int lane = from.count - at; lane < LANES; ++lane)
-        here.least[lane] = here.most[lane] = INFINITE;
+      for (int lane = from.count - at; lane < LANES; ++lane) {  // there is no site
+        here.least[lane] = std::numeric_limits<float>::quiet_NaN();
+        here.most[lane] = INFINITE;
+      }
       Floats& group = best[at / LANES % (GROUPS / LANES)];
       group = minimum(here.most, group);
       store(&least[at], here.least);
@@ -140,18 +155,35 @@ struct Search {
     std::nth_element(groups, groups + k - 1, groups + GROUPS);
     box.limit = std::min(box.limit, groups[k - 1]);
 
-    std::vector<int> wanted(from.count);
-    int count = 0;
-    for (int i = 0; i < from.count; ++i) {  // without a branch
-      wanted[count] = i;
-      count += least[i] <= box.limit;
-    }
-    wanted.resize(count);
-    if (is_tile(box)) {
-      std::sort(wanted.begin(), wanted.end(), [&](int a, int b) { return least[a] < least[b]; });
-      for (int i : wanted) box.least.push_back(least[i]);
-    }
+    std::vector<int> wanted;
+    wanted.reserve(from.count);
+    for (int at = 0; at < from.count; at += LANES)
+      for (uint32_t left = bits(load(&least[at]) <= box.limit); left; left &= left - 1)
+        wanted.push_back(at + __builtin_ctz(left));
+    if (is_tile(box)) sort(least, wanted, box);
     box.sites = Sites(from, wanted);
+  }
+
+  // Orders the sites of a tile by their bounds, near enough: in BUCKETS of equal width. Of each place
+  // it notes the least bound from there on.
+  static void sort(const std::vector<float>& bounds, std::vector<int>& sites, Box& box) {
+    float lowest = box.limit;
+    for (int site : sites) lowest = std::min(bounds[site], lowest);
+    const float scale = BUCKETS / (box.limit - lowest);
+    const auto bucket_of = [&](int site) {
+      const float bucket = (bounds[site] - lowest) * scale;
+      return bucket > 0 ? int(std::min(bucket, BUCKETS - 1.0f)) : 0;
+    };
+    int end[BUCKETS] = {};
+    for (int site : sites) ++end[bucket_of(site)];
+    for (int i = 1; i < BUCKETS; ++i) end[i] += end[i - 1];
+    std::vector<int> sorted(sites.size());
+    for (int site : sites) sorted[--end[bucket_of(site)]] = site;
+    sites.swap(sorted);
+    box.least.resize(sites.size());
+    float least = INFINITE;
+    for (int i = int(sites.size()) - 1; i >= 0; --i)
+      box.least[i] = least = std::min(bounds[sites[i]], least);
   }
 
   int64_t place(const Box& box, int x, int y) const {
@@ -159,22 +191,40 @@ struct Search {
   }
 
   void find_tile(const Box& box) const {
-    for (int y = 0; y < box.height; ++y)
-      for (int x = 0; x < box.width; x += LANES) find_lists(box, x, y);
+    for (int y = 0; y < box.height; y += DOWN)
+      for (int x = 0; x < box.width; x += ACROSS)
+        k == 8   ? find_lists<8>(box, x, y)
+        : k == 4 ? find_lists<4>(box, x, y)
+                 : find_lists<0>(box, x, y);
   }
 
-  // The lists of LANES cells of a tile, in registers or next to them.
+  // The lists of a patch of a tile. K: as in `Best`.
+  template <int K>
   void find_lists(const Box& box, int x, int y) const {
-    const Floats px = (count_up() + float(box.left + x)) * cell + center();
-    const Floats py = all((box.top + y) * cell + center());
-    Best best(k);
-    for (int at = 0; at < box.sites.count; ++at) {
-      if (!bits(all(box.least[at]) <= best.score[k - 1])) break;
-      const auto f = [&](int i) { return all(box.sites.field(i)[at]); };
-      best.offer(score_at(f, px - f(0), py - f(1)), all(box.sites.id(at)));
+    const Floats px = (columns_of_patch() + float(box.left + x)) * cell + center();
+    const Floats py = (rows_of_patch() + float(box.top + y)) * cell + center();
+    Best<K> best(k);
+    for (int at = 0; at < box.sites.count; at += LANES) {
+      if (!bits(all(box.least[at]) <= best.last())) break;
+      Floats scores[LANES];  // of so many sites together, as none waits for another one
+      for (int i = 0; i < LANES; ++i) {
+        const float* f = box.sites.row(at + i);
+        scores[i] = score_at([&](int field) { return f[field]; }, px - f[0], py - f[1]);
+      }
+      for (int i = 0; i < std::min(LANES, box.sites.count - at); ++i)
+        best.offer(scores[i], all(box.sites.id(at + i)));
     }
-    for (int lane = 0; lane < std::min(LANES, box.width - x); ++lane)
-      for (int i = 0; i < k; ++i) lists[place(box, x + lane, y) * k + i] = best.id[i][lane];
+    for (int chunk = 0; chunk < best.places(); chunk += LANES) {
+      const int some = std::min(LANES, best.places() - chunk);
+      Floats ids[LANES] = {};
+      for (int i = 0; i < some; ++i) ids[i] = (Floats)best.id[chunk + i];
+      transpose(ids);
+      for (int lane = 0; lane < LANES; ++lane) {
+        const int column = x + lane % ACROSS, row = y + lane / ACROSS;
+        if (column < box.width && row < box.height)
+          store(lists + place(box, column, row) * k + chunk, (Ints)ids[lane], some);
+      }
+    }
   }
 };
 

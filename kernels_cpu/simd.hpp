@@ -59,9 +59,10 @@ inline Ints load(const int32_t* from, int count) {
   std::memcpy(&value, from, count * sizeof(int32_t));
   return value;
 }
-inline void store(float* to, Floats value, int count) {
+template <class Vector, class Number>
+void store(Number* to, Vector value, int count) {
   if (count == LANES) return store(to, value);
-  std::memcpy(to, &value, count * sizeof(float));
+  std::memcpy(to, &value, count * sizeof(Number));
 }
 
 // A vector in rows of four, and back.
@@ -80,15 +81,26 @@ inline Floats join(const Row* row) {
 #endif
 }
 
-// 0, 1, 2, ...
-inline Floats count_up() {
+// Where the lanes lie.
+inline Floats columns_of_patch() {
   Floats value;
-  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane);
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane % ACROSS);
+  return value;
+}
+inline Floats rows_of_patch() {
+  Floats value;
+  for (int lane = 0; lane < LANES; ++lane) value[lane] = float(lane / ACROSS);
   return value;
 }
 
-inline Floats minimum(Floats a, Floats b) { return a < b ? a : b; }
-inline Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+template <class Vector>
+Vector minimum(Vector a, Vector b) {
+  return a < b ? a : b;
+}
+template <class Vector>
+Vector maximum(Vector a, Vector b) {
+  return a > b ? a : b;
+}
 inline Floats absolute(Floats a) { return maximum(a, -a); }
 
 inline Floats root(Floats a) {
@@ -161,17 +173,37 @@ void exchange(Floats& a, Floats& b) {
   a = low;
 }
 
+// Two vectors in squares of four lanes: the first halves of their squares side by side or taking
+// turns, and the second halves.
+struct Halves {
+  Floats first, second;
+};
+inline Halves take_turns(Floats a, Floats b) {
+  return {SAD_SHUFFLE(a, b, l / 4 * 4 + l % 4 / 2 + (l & 1) * LANES),
+          SAD_SHUFFLE(a, b, l / 4 * 4 + l % 4 / 2 + 2 + (l & 1) * LANES)};
+}
+inline Halves side_by_side(Floats a, Floats b) {
+  return {SAD_SHUFFLE(a, b, l % 4 < 2 ? l : LANES + l - 2),
+          SAD_SHUFFLE(a, b, l % 4 < 2 ? l + 2 : LANES + l)};
+}
+
+// The smallest lane.
+template <int STEP = LANES / 2>
+int32_t least_of(Ints a) {
+  const Ints other = (Ints)SAD_SHUFFLE((Floats)a, (Floats)a, l ^ STEP);
+  if constexpr (STEP == 1)
+    return minimum(a, other)[0];
+  else
+    return least_of<STEP / 2>(minimum(a, other));
+}
+
 // LANES rows of LANES floats become columns: in squares of four, then squares change places.
 inline void transpose(Floats* row) {
   for (Floats* r = row; r < row + LANES; r += 4) {
-    const Floats a = SAD_SHUFFLE(r[0], r[1], l / 4 * 4 + l % 4 / 2 + (l & 1) * LANES);
-    const Floats b = SAD_SHUFFLE(r[0], r[1], l / 4 * 4 + l % 4 / 2 + 2 + (l & 1) * LANES);
-    const Floats c = SAD_SHUFFLE(r[2], r[3], l / 4 * 4 + l % 4 / 2 + (l & 1) * LANES);
-    const Floats d = SAD_SHUFFLE(r[2], r[3], l / 4 * 4 + l % 4 / 2 + 2 + (l & 1) * LANES);
-    r[0] = SAD_SHUFFLE(a, c, l % 4 < 2 ? l : LANES + l - 2);
-    r[1] = SAD_SHUFFLE(a, c, l % 4 < 2 ? l + 2 : LANES + l);
-    r[2] = SAD_SHUFFLE(b, d, l % 4 < 2 ? l : LANES + l - 2);
-    r[3] = SAD_SHUFFLE(b, d, l % 4 < 2 ? l + 2 : LANES + l);
+    const Halves left = take_turns(r[0], r[1]), right = take_turns(r[2], r[3]);
+    const Halves top = side_by_side(left.first, right.first);
+    const Halves bottom = side_by_side(left.second, right.second);
+    r[0] = top.first, r[1] = top.second, r[2] = bottom.first, r[3] = bottom.second;
   }
   if constexpr (LANES > 4) {
     for (int i = 0; i < LANES; ++i)
@@ -180,6 +212,25 @@ inline void transpose(Floats* row) {
   if constexpr (LANES > 8) {
     for (int i = 0; i < 8; ++i) exchange<8>(row[i], row[i + 8]);
   }
+}
+
+// The sum of each of LANES rows: as transposed, but half of what is left is added up at each step.
+inline Floats sums_of(const Floats* row) {
+  const auto sum = [](Halves of) { return of.first + of.second; };
+  Floats square[LANES / 4];
+  for (int i = 0; i < LANES / 4; ++i, row += 4)
+    square[i] = sum(side_by_side(sum(take_turns(row[0], row[1])), sum(take_turns(row[2], row[3]))));
+  if constexpr (LANES > 4) {
+    for (int i = 0; i < LANES / 4; i += 2) {
+      exchange<4>(square[i], square[i + 1]);
+      square[i / 2] = square[i] + square[i + 1];
+    }
+  }
+  if constexpr (LANES > 8) {
+    exchange<8>(square[0], square[1]);
+    square[0] += square[1];
+  }
+  return square[0];
 }
 
 }  // namespace sad

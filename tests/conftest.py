@@ -1,5 +1,6 @@
 """What several tests share: random sites, the model in float64 numpy, every pass by any backend."""
 
+import gc
 import importlib.util
 import mmap
 import os
@@ -15,6 +16,10 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = CACHE.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+# They share the bytecode of modules, too, also where the environment (as in many containers) keeps
+# Python from storing it: each of them would spend seconds on compiling what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Tests compile much and run little of it: with these, compiling takes a quarter of the time. XLA
 # aborts at a flag that it does not know, so they are looked for in its library; a plugin for GPUs
@@ -53,6 +58,15 @@ def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if isinstance(item, pytest.DoctestItem) and item.path.name in SLOW_EXAMPLES:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """The garbage collector skips what is imported by now, and looks for more at a time.
+
+    Tracing makes so many short-lived objects that it took a fifteenth of the time before.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

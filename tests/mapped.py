@@ -15,6 +15,7 @@ import sad_jax as sad
 SHAPE = (6, 9)
 DEVICES = 4
 GOAL = np.random.default_rng(0).uniform(size=(*SHAPE, 3)).astype(np.float32)
+KEYS = jax.random.split(jax.random.key(0), DEVICES)
 
 
 def loss(image):
@@ -41,39 +42,42 @@ def start(key):
 DESCENT, NEWTON = optax.sgd(0.1), sad.gauss_newton()  # Adam makes much of what is rounded
 
 
-def arguments(keys):
+def arguments(keys) -> dict:
     """Of a picture for each key, stacked: sites, lists, states of descent and of Gauss-Newton."""
 
     def one(key):
         sites = start(key)
         state = sad.make_state(sites, SHAPE, DESCENT)
-        return sites, state.lists, state, state.replace(optimizer=NEWTON.init(sites))
+        newton = state.replace(optimizer=NEWTON.init(sites))
+        return {"sites": sites, "lists": state.lists, "descent": state, "newton": newton}
 
-    return jax.vmap(one)(keys)
+    return jax.vmap(one)(keys) | {"key": keys}
 
 
-def problem(evaluate):
-    """Functions by name with their arguments; ``evaluate(arguments, keys)`` makes these."""
-    keys = jax.random.split(jax.random.key(0), DEVICES)
-    sites, lists, descent, newton = evaluate(arguments, keys)
-    pairs = sites, lists
-    return {
-        "render": (sad.render, pairs),
-        "render by XLA": (lambda s, c: sad.render(s, c, implementation="xla"), pairs),
-        "gradient": (jax.grad(of_render), pairs),
-        "tangent": (lambda s, c: jax.jvp(lambda s: sad.render(s, c), (s,), (s,))[1], pairs),
-        "owners": (sad.owners, pairs),
-        "query": (lambda s, c: sad.query(s, c, jnp.asarray([[1.0, 2.5]])), pairs),
-        "resample": (lambda s, c: sad.resample(s, c, (4, 5)), pairs),
-        "find": (lambda s: sad.find_candidates(s, SHAPE), (sites,)),
-        "find near": (lambda s, c: sad.find_candidates(s, SHAPE, near=c), pairs),
-        "seed": (lambda s: sad.seed_candidates(s, SHAPE, key=jax.random.key(1)), (sites,)),
-        "propagate": (lambda s, c, key: sad.propagate(s, c, key=key), (*pairs, keys)),
-        "flood": (lambda s, key: sad.flood_candidates(s, SHAPE, key=key, passes=1), (sites, keys)),
-        "start": (start, (keys,)),
-        "steps": (scanned(sad.make_step(loss, DESCENT)), (descent,)),
-        "Gauss-Newton": (sad.make_step(loss, NEWTON), (newton,)),
-    }
+# functions by name, each with the names of its arguments
+FUNCTIONS = {
+    "render": (sad.render, "sites lists"),
+    "render by XLA": (lambda s, c: sad.render(s, c, implementation="xla"), "sites lists"),
+    "gradient": (jax.grad(of_render), "sites lists"),
+    "tangent": (lambda s, c: jax.jvp(lambda s: sad.render(s, c), (s,), (s,))[1], "sites lists"),
+    "owners": (sad.owners, "sites lists"),
+    "query": (lambda s, c: sad.query(s, c, jnp.asarray([[1.0, 2.5]])), "sites lists"),
+    "resample": (lambda s, c: sad.resample(s, c, (4, 5)), "sites lists"),
+    "find": (lambda s: sad.find_candidates(s, SHAPE), "sites"),
+    "find near": (lambda s, c: sad.find_candidates(s, SHAPE, near=c), "sites lists"),
+    "seed": (lambda s: sad.seed_candidates(s, SHAPE, key=jax.random.key(1)), "sites"),
+    "propagate": (lambda s, c, key: sad.propagate(s, c, key=key), "sites lists key"),
+    "flood": (lambda s, key: sad.flood_candidates(s, SHAPE, key=key, passes=1), "sites key"),
+    "start": (start, "key"),
+    "steps": (scanned(sad.make_step(loss, DESCENT)), "descent"),
+    "Gauss-Newton": (sad.make_step(loss, NEWTON), "newton"),
+}
+
+
+def named(name: str, made: dict) -> tuple:
+    """A function and what it takes of all the arguments."""
+    function, names = FUNCTIONS[name]
+    return function, tuple(made[name] for name in names.split())
 
 
 def over(mesh, function):
@@ -84,11 +88,11 @@ def over(mesh, function):
 
 def main() -> None:
     mesh = jax.make_mesh((DEVICES,), ("d",), (jax.sharding.AxisType.Explicit,))
-    functions = problem(lambda make, keys: jax.jit(make)(keys))
+    made = jax.jit(arguments)(KEYS)
     for name in ("gradient", "tangent", "find", "propagate", "steps"):
-        function, arguments = functions[name]
-        expected = jax.jit(jax.vmap(function))(*arguments)
-        laid = jax.device_put(arguments, jax.NamedSharding(mesh, jax.P("d")))
+        function, taken = named(name, made)
+        expected = jax.jit(jax.vmap(function))(*taken)
+        laid = jax.device_put(taken, jax.NamedSharding(mesh, jax.P("d")))
         found = over(mesh, function)(*laid)
         for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4, err_msg=name)

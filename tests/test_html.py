@@ -69,7 +69,9 @@ def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
         "seconds": 1.5,
         "data": bytes(240),
     }
-    result = SimpleNamespace(sites=sites, canvas=sad.Canvas((12, 16), k=3), **figures)
+    result = SimpleNamespace(
+        sites=sites, canvas=sad.Canvas((12, 16), k=3), supersampling=1, **figures
+    )
     text = sad.FitResult._repr_html_(result)
     shown = Checker(text).text
     for figure in ("16 x 12", "31.42 dB", "240 bytes, 10.00 bpp", "result.explore()"):
@@ -84,3 +86,10 @@ def test_a_result_is_shown_with_its_picture_and_figures(make_sites):
         np.testing.assert_array_equal(figure.axes[-1].lines[0].get_ydata(), [20, 30])
         np.testing.assert_allclose(figure.axes[0].images[0].get_array(), expected, atol=1e-6)
     assert sad.FitResult.explore(result).html == sad.viz.explore(sites, result.canvas).html
+
+    result.supersampling = 2  # the photo has half the picture's pixels a side
+    assert "240 bytes, 40.00 bpp" in Checker(sad.FitResult._repr_html_(result)).text
+    small = np.linspace(0, 1, 6 * 8 * 3, dtype=np.float32).reshape(6, 8, 3)
+    large = np.kron(small, np.ones((2, 2, 1), np.float32))
+    expected = sad.viz.explore(sites, result.canvas, large).html
+    assert sad.FitResult.explore(result, small).html == expected

@@ -38,10 +38,6 @@ def test_a_notebook_runs_and_prints_what_it_shows(notebook):
             "getattr(value, '_repr_html_', lambda: None)()\n"
         )
     environment = os.environ | {"MPLBACKEND": "agg", "JAX_PLATFORMS": "cpu"}
-    if {"inverse", "network"} & set(
-        notebook.stem.split("_")
-    ):  # they compute more than they compile
-        environment["XLA_FLAGS"] = ""
     command = [sys.executable, "-c", program]
     done = subprocess.run(
         command, cwd=FOLDER, env=environment, capture_output=True, text=True, check=False

@@ -100,3 +100,14 @@ def test_meshes_that_do_not_fit_are_refused(make_sites):
     mesh = sad.sharding.make_mesh(jax.devices()[:1])
     with pytest.raises(ValueError, match="expected near lists over the same mesh"):
         sad.find_candidates(make_sites(4), (3, 5), near=lists, mesh=mesh)
+
+
+def test_a_fit_over_a_mesh_takes_no_option_of_a_picture_on_the_host():
+    mesh = sad.sharding.make_mesh(jax.devices()[:1])
+    photo, key = np.zeros((8, 8), np.float32), jax.random.key(0)
+    for option, usual in {"supersampling": 1, "padded": False}.items():
+        config = sad.FitConfig(num_sites=4, **{option: 2 if usual else True})
+        with pytest.raises(
+            ValueError, match=f"expected {option}={usual} for a picture over a mesh"
+        ):
+            sad.fit(photo, config, key=key, mesh=mesh)

@@ -16,21 +16,24 @@ sys.path.insert(0, str(Path(__file__).parent))
 import mapped
 
 PROGRAM = Path(__file__).with_name("mapped.py")
-
-
-FUNCTIONS = mapped.problem(jax.eval_shape)
 QUICK = ("gradient", "find")
 
 
+@pytest.fixture(scope="module")
+def made() -> dict:
+    """The shapes of what the functions take."""
+    return jax.eval_shape(mapped.arguments, mapped.KEYS)
+
+
 def names() -> list:
-    marks = {name: () if name in QUICK else pytest.mark.slow for name in FUNCTIONS}
+    marks = {name: () if name in QUICK else pytest.mark.slow for name in mapped.FUNCTIONS}
     return [pytest.param(name, marks=mark) for name, mark in marks.items()]
 
 
 @pytest.mark.parametrize("name", names())
-def test_functions_can_be_mapped_over_devices(name):
+def test_functions_can_be_mapped_over_devices(name, made):
     """Traced for four devices, which need not be there."""
-    function, arguments = FUNCTIONS[name]
+    function, arguments = mapped.named(name, made)
     for kind in (jax.sharding.AxisType.Auto, jax.sharding.AxisType.Explicit):
         mesh = jax.sharding.AbstractMesh((mapped.DEVICES,), ("d",), (kind,))
         spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
@@ -39,11 +42,11 @@ def test_functions_can_be_mapped_over_devices(name):
         assert all(leaf.shape[0] == mapped.DEVICES for leaf in jax.tree.leaves(found))
 
 
-def test_what_is_cut_along_explicit_axes_outside_of_it_is_refused():
+def test_what_is_cut_along_explicit_axes_outside_of_it_is_refused(made):
     mesh = jax.sharding.AbstractMesh((2,), ("d",), (jax.sharding.AxisType.Explicit,))
     spread = partial(jax.ShapeDtypeStruct, sharding=jax.NamedSharding(mesh, jax.P("d")))
     one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)  # noqa: E731
-    sites, lists = jax.tree.map(one, FUNCTIONS["render"][1])
+    sites, lists = jax.tree.map(one, mapped.named("render", made)[1])
     cut = jax.tree.map(lambda leaf: spread(leaf.shape, leaf.dtype), sites)
     cut_lists = lists.replace(ids=spread(lists.ids.shape, np.int32))
     for function, arguments in (
@@ -56,8 +59,8 @@ def test_what_is_cut_along_explicit_axes_outside_of_it_is_refused():
 
 
 @pytest.mark.usefixtures("cpu_engine")
-def test_what_the_engine_finds_varies_as_its_arrays_do():
-    (sites, lists), found = FUNCTIONS["render"][1], []
+def test_what_the_engine_finds_varies_as_its_arrays_do(made):
+    (sites, lists), found = mapped.named("render", made)[1], []
 
     def render(sites, lists):
         image = sad.render(sites, lists, implementation="cpu")

@@ -1,14 +1,16 @@
-"""A fit of the half-size photograph, drawn at twice its size, against the photograph itself.
+"""Fits of a photograph made smaller, drawn at its full size, against the photograph itself.
 
-python -m experiments.fits.enlarge PHOTO [PHOTO ...] [--sites N [N ...]] [--json FILE]
+python -m experiments.fits.enlarge PHOTO [PHOTO ...] [--sites N ...] [--factors F ...]
+    [--supersampling S ...] [--json FILE] [--files DIR]
 
-Beside it the half-size photograph, enlarged by bicubic and Lanczos filters (Pillow), and the time
-that an enlargement of six times takes, with the lists of the old cells and with exact ones.
+Beside them the small photograph, enlarged by bicubic and Lanczos filters (Pillow). Without
+supersampling also with the lists of the old cells, and the time of six times the size.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -19,35 +21,47 @@ from PIL import Image
 import sad_jax as sad
 from experiments.machine import read_rows, write_report
 from sad_jax.metrics import psnr, ssim
+from sad_jax.model.supersampling import shrunk
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "Lanczos": Image.Resampling.LANCZOS}
+KEYS = ("photo", "factor", "sites", "supersampling")
 
 
-def figures(path: str, num_sites: int) -> dict:
-    """PSNR and SSIM against the full-size photograph, and processor seconds at six times."""
+def figures(path: str, factor: int, num_sites: int, supersampling: int, files: str | None) -> dict:
+    """A row: PSNR and SSIM against the full-size photograph, and processor seconds."""
     photo = sad.read_image(path)[..., :3]
-    height, width = photo.shape[0] // 2, photo.shape[1] // 2
-    photo = photo[: 2 * height, : 2 * width]
-    half = photo.reshape(height, 2, width, 2, 3).mean((1, 3))
-    result = sad.fit(half, sad.FitConfig(num_sites=num_sites), key=jax.random.key(0))
+    height, width = (side // factor * factor for side in photo.shape[:2])
+    photo = photo[:height, :width]
+    small = shrunk(photo, factor)
+    config = sad.FitConfig(num_sites=num_sites, supersampling=supersampling)
+    begin = time.process_time()
+    result = sad.fit(small, config, key=jax.random.key(0))
+    row = {"seconds": time.process_time() - begin, "psnr at its own size": result.psnr}
+    if files is not None:
+        name = f"{Path(path).stem}_{factor}_{num_sites}_{supersampling}.sad"
+        Path(files, name).write_bytes(result.data)
     sites, canvas = sad.decode(result.data)
-    ways = {"cells' lists": sad.find_candidates(sites, canvas), "exact lists": canvas}
-    shown = {name: sad.resample(sites, lists, photo.shape[:2]) for name, lists in ways.items()}
-    shown |= {name: enlarged(half, kernel) for name, kernel in FILTERS.items()}
-    row = {"photo": Path(path).name, "sites": num_sites, "psnr at its own size": result.psnr}
-    for name, picture in shown.items():
-        picture = np.clip(picture, 0, 1)
-        row[name] = {"psnr": psnr(picture, photo), "ssim": ssim(picture, photo)}
-    for name, lists in ways.items():
-        row[name]["seconds at six times"] = processor_seconds(sites, lists, canvas)
+    row["bytes"] = len(result.data)
+    row["exact lists"] = alike(sad.resample(sites, canvas, photo.shape[:2]), photo)
+    if supersampling == 1:
+        lists = sad.find_candidates(sites, canvas)
+        row["cells' lists"] = alike(sad.resample(sites, lists, photo.shape[:2]), photo)
+        for name, where in {"cells' lists": lists, "exact lists": canvas}.items():
+            row[name]["seconds at six times"] = processor_seconds(sites, where, canvas)
+    for name, kernel in FILTERS.items():
+        row[name] = alike(enlarged(small, photo.shape[:2], kernel), photo)
     return row
 
 
-def enlarged(image: np.ndarray, kernel: Image.Resampling) -> np.ndarray:
-    """Twice the size, channel by channel, in floats."""
-    size = (2 * image.shape[1], 2 * image.shape[0])
+def alike(picture: np.ndarray, photo: np.ndarray) -> dict[str, float]:
+    picture = np.clip(picture, 0, 1)
+    return {"psnr": psnr(picture, photo), "ssim": ssim(picture, photo)}
+
+
+def enlarged(image: np.ndarray, shape: tuple[int, int], kernel: Image.Resampling) -> np.ndarray:
+    """At a larger size, channel by channel, in floats."""
     planes = [Image.fromarray(plane) for plane in np.moveaxis(image.astype(np.float32), -1, 0)]
-    return np.stack([np.asarray(plane.resize(size, kernel)) for plane in planes], -1)
+    return np.stack([np.asarray(plane.resize(shape[::-1], kernel)) for plane in planes], -1)
 
 
 def processor_seconds(sites, lists, canvas) -> float:
@@ -63,16 +77,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", nargs="+")
     parser.add_argument("--sites", type=int, nargs="+", default=[12500, 1536])
+    parser.add_argument("--factors", type=int, nargs="+", default=[2])
+    parser.add_argument("--supersampling", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--json")
+    parser.add_argument("--files", metavar="DIR", help="where the files of the fits go")
     args = parser.parse_args()
     rows = read_rows(args.json)
-    done = {(row["photo"], row["sites"]) for row in rows}
-    for path in args.photos:
-        for num_sites in args.sites:
-            if (Path(path).name, num_sites) not in done:
-                rows.append(figures(path, num_sites))
-                print(rows[-1], flush=True)
-                write_report(args.json, rows=rows)
+    done = {tuple(row[key] for key in KEYS) for row in rows}
+    asked = itertools.product(args.photos, args.factors, args.sites, args.supersampling)
+    for path, *numbers in asked:
+        names = dict(zip(KEYS, (Path(path).name, *numbers), strict=True))
+        if tuple(names.values()) not in done:
+            rows.append(names | figures(path, *numbers, args.files))
+            print(rows[-1], flush=True)
+            write_report(args.json, rows=rows)
 
 
 if __name__ == "__main__":

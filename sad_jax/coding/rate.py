@@ -28,6 +28,7 @@ from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.sites import Sites
+from sad_jax.model.supersampling import shrunk
 from sad_jax.storage.sad import decode, encode_raw
 
 BYTES_PER_SITE = 5.6  # at the quality that is best for a given size, about
@@ -152,7 +153,8 @@ def picture_psnr(job: Job, sites: Sites) -> float:
     near = unknown_lists(frame.canvas, unit, target.mesh)
     lists = find_candidates(unit, frame.canvas, near=near, implementation=target.backend)
     drawn = render(unit, lists, implementation=target.backend)
-    pictures = (frame.crop(picture) for picture in (drawn, target.picture(frame.canvas.grid)))
+    whole = drawn, target.picture(frame.canvas.grid)
+    pictures = (shrunk(frame.crop(picture), target.samples) for picture in whole)
     return float(mse_to_psnr(_mean_square(*pictures)))
 
 

@@ -14,7 +14,7 @@ from sad_jax.model.sites import Sites
 from sad_jax.optimize.colors import solve_colors
 from sad_jax.optimize.gauss_newton import scale_by_plane
 from sad_jax.optimize.least_squares import Target
-from sad_jax.optimize.rows import find_rows
+from sad_jax.optimize.rows import Rows, find_rows
 from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_gauss_newton
 
@@ -45,13 +45,15 @@ class Relaxation:
     """Moves free fields so that the picture is as near to its target as it can be.
 
     ``target``: in [0, 1], of the picture in ``frame``; ``effort``: how much is done;
-    ``lists``: the exact ones of the sites that were moved last, in the frame.
+    ``lists``: the exact ones of the sites that were moved last, in the frame; ``rows``: of the
+    optimiser's state, the same ones each time.
     """
 
     target: Target
     frame: Frame
     effort: Effort = EFFORT
     lists: Candidates | None = None
+    rows: tuple[Rows, ...] | None = None
 
     def find_lists(self, sites: Sites) -> Candidates:
         """The exact lists, by the program that a fit has compiled."""
@@ -93,12 +95,13 @@ class Relaxation:
     def _start(self, sites: Sites) -> State:
         """The state of a fit, so that its steps are those that a fit has compiled."""
         inside = self.frame.enter(sites)
+        self.rows = self.rows or find_rows(OPTIMIZER, inside)
         return State(
             sites=inside,
             lists=self.lists or self._find_lists(inside),
             optimizer=OPTIMIZER.init(inside),
             step=jnp.int32(0),
-            rows=find_rows(OPTIMIZER, inside),
+            rows=self.rows,
             best=Best.none_yet(inside),
         )
 

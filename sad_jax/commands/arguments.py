@@ -96,6 +96,13 @@ def _describe_fit(command: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, metavar="S")
     add("--k", type=_count, metavar="K", help="sites blended in a pixel")
     add("--cell", type=int, choices=(1, 2, 4), help="pixels that share a list")
+    add(
+        "--supersampling",
+        type=int,
+        choices=(1, 2, 4),
+        help="the picture has so many times the photograph's pixels a side, whose means are fitted "
+        "to it: for enlarging",
+    )
     add("--implementation", metavar="NAME", help="of the renderer: xla, cpu, pallas")
     add("--mask", type=_path, metavar="FILE", help="picture; black pixels do not count")
     add("--out", type=_path, default="out", metavar="DIR", help="default: %(default)s")

@@ -33,7 +33,7 @@ def _contents(file: str) -> Figures:
         "channels": sites.channels,
         "k": canvas.k,
         "cell": canvas.cell,
-        **rates(Path(file), sites.num_sites, canvas),
+        **rates(Path(file), sites.num_sites, canvas.pixels),
     }
 
 

@@ -120,10 +120,12 @@ def _write_results(
     shown = sites.replace(color=values.to_unit(sites.color))
     write_image(f"{stem}_diagram.png", viz.diagram(shown, lists))
     write_image(f"{stem}_tau.png", viz.tau_map(sites, lists))
-    write_image(f"{stem}_error.png", viz.error_map(values.to_unit(image), values.to_unit(photo)))
+    seen = draw(sites, lists if result.supersampling == 1 else canvas, photo.shape[:2])
+    write_image(f"{stem}_error.png", viz.error_map(values.to_unit(seen), values.to_unit(photo)))
     if frames:
         viz.write_film(f"{stem}{film_ending()}", frames)
-    return quality(image, photo) | rates(file, sites.num_sites, canvas)
+    pixels = photo.shape[0] * photo.shape[1]
+    return quality(seen, photo) | rates(file, sites.num_sites, pixels)
 
 
 def fit_config(args: argparse.Namespace) -> FitConfig:
@@ -139,6 +141,7 @@ def fit_config(args: argparse.Namespace) -> FitConfig:
         "seconds": args.seconds,
         "k": args.k,
         "cell": args.cell,
+        "supersampling": args.supersampling,
         "implementation": args.implementation,
         "quality": args.quality,
         "file_bytes": args.bytes,

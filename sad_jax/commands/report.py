@@ -13,7 +13,6 @@ from sad_jax.commands.runtime import output_path
 if TYPE_CHECKING:
     import numpy as np
 
-    from sad_jax.model.canvas import Canvas
 
 Figures = dict[str, Any]
 STDOUT = "-"  # as the name of a JSON file
@@ -45,7 +44,7 @@ def decibels(figures: Figures) -> str:
     return f"{figures['psnr']:.2f} dB{told}"
 
 
-def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
+def rates(file: Path, num_sites: int, pixels: int) -> Figures:
     """Sites and bytes of a file, and both in bits a pixel."""
     from sad_jax.model.canvas import BITS_PER_SITE
 
@@ -53,8 +52,8 @@ def rates(file: Path, num_sites: int, canvas: Canvas) -> Figures:
     return {
         "sites": num_sites,
         "bytes": size,
-        "bpp": 8 * size / canvas.pixels,
-        "nominal_bpp": BITS_PER_SITE * num_sites / canvas.pixels,
+        "bpp": 8 * size / pixels,
+        "nominal_bpp": BITS_PER_SITE * num_sites / pixels,
     }
 
 

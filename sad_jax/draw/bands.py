@@ -19,6 +19,7 @@ from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 
 BAND = 2**21  # pixels, about
+WHOLE = 4  # pixels: cells of any size, and squares that are seen as one, fill a band of their rows
 
 
 class Window(NamedTuple):
@@ -35,7 +36,7 @@ class Window(NamedTuple):
 
     def bands(self, cell: int) -> list[Window]:
         """It in bands, from the top down, which begin with whole cells but for the first."""
-        height = max(cell, BAND // self.width // cell * cell)
+        height = max(WHOLE, BAND // self.width // WHOLE * WHOLE)
         first = self.y // cell * cell
         ends = [*range(first + height, self.y + self.height, height), self.y + self.height]
         starts = [self.y, *ends[:-1]]

@@ -15,6 +15,7 @@ from sad_jax.optimize.least_squares import SLOPES
 
 LOSSES = tuple(SLOPES)
 DEFAULT_PIXELS_PER_SITE = 8
+SUPERSAMPLING = (1, 2, 4)  # pixels a side of a square that is seen as one; they divide a frame's
 MOST = 2**31 - 1  # of sites and steps, which are counted in int32
 _POSITIVE = ("num_sites", "bpp", "seconds", "steps", "initial_sites")
 
@@ -37,6 +38,10 @@ class FitConfig:
       initial_sites: sites at the start, later thinned to the budget; None takes the recipe's own.
       k: sites in a list, 1 to 32.
       cell: pixels a side of a cell that shares a list: 1, 2 or 4.
+      supersampling: s = 1, 2 or 4, for pictures that are to be enlarged. Every pixel of the photo
+        is seen as the mean of s x s pixels of the sites' picture, which is s times as large, and so
+        is the canvas of the result and its file; ``resample`` makes it small again, and figures are
+        of that. Budgets and rates go on counting the photo's pixels. 2 takes 3 to 4 times as long.
       loss: of a pixel's error: "squared", or a robust one that down-weights outliers, "huber" or
         "cauchy" (both with a width of 0.05).
       implementation: of the passes over the picture: "xla", "cpu" or "pallas" (which raise where
@@ -65,6 +70,7 @@ class FitConfig:
     initial_sites: int | None = None
     k: int = 8
     cell: int = 1
+    supersampling: int = 1
     loss: str = "squared"
     implementation: str | None = None
     padded: bool = False
@@ -95,6 +101,8 @@ class FitConfig:
             whole = isinstance(value, Integral) and not isinstance(value, bool) and value <= MOST
             if value is not None and not whole:
                 raise ValueError(f"expected {name} to be a whole number up to {MOST}, got {value}")
+        if self.supersampling not in SUPERSAMPLING or isinstance(self.supersampling, bool):
+            raise ValueError(f"expected supersampling of 1, 2 or 4, got {self.supersampling!r}")
         if self.loss not in LOSSES:
             raise ValueError(
                 f"expected a loss of {LOSSES}, got {self.loss!r}; sad_jax.minimize takes any loss"
@@ -123,8 +131,9 @@ class FitConfig:
         return self.steps or (MOST if self.seconds and usual.any_length else usual.steps)
 
     def canvas(self, shape: tuple[int, int]) -> Canvas:
-        """The canvas of a picture of (H, W) pixels."""
-        return Canvas(shape, k=self.k, cell=self.cell)
+        """The canvas of the sites of a photo of (H, W) pixels."""
+        height, width = (self.supersampling * side for side in shape)
+        return Canvas((height, width), k=self.k, cell=self.cell)
 
     def budget(self, shape: tuple[int, int]) -> int:
         """The number of sites of a picture of (H, W) pixels.

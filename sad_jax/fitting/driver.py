@@ -104,6 +104,7 @@ def fit(
     if mesh is None:
         photo: Photo | PhotoInBands = Photo.of(image, mask)
     else:
+        _check_over_mesh(config)
         shape = image.shape if isinstance(image, PictureFile) else np.shape(image)
         photo = PhotoInBands.of(image, mask, config.canvas(shape[:2]), mesh)
     if resume and checkpoint is None:
@@ -153,6 +154,14 @@ def _run(
         interrupted = True
     keeper.save(state, history, clock.seconds)
     return *method.finish(task, state), history, interrupted
+
+
+def _check_over_mesh(config: FitConfig) -> None:
+    """Raises for what only a picture on the host can have."""
+    for name in ("padded", "supersampling"):
+        value, usual = getattr(config, name), getattr(FitConfig, name)
+        if value != usual:
+            raise ValueError(f"expected {name}={usual} for a picture over a mesh, got {value}")
 
 
 def _agreed(share: float) -> float:

@@ -21,6 +21,7 @@ from sad_jax.metrics import likeness, mse_to_psnr, psnr_of_bands, ssim_of
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites
 from sad_jax.model.start import init_sites, sobel, start_on
+from sad_jax.model.supersampling import repeated
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target, make_target
 from sad_jax.sharding import padded_rows, place_read_rows, place_rows, to_host
@@ -69,6 +70,12 @@ class Photo:
             return self.values
         counts = np.asarray(self.weight) > 0
         return np.where(counts[..., None], self.values, self.values[counts].mean(0))
+
+    def repeated(self, samples: int) -> Photo:
+        """The picture, and its mask, at so many times its size: every pixel a square of equal
+        ones."""
+        weight = None if self.weight is None else repeated(self.weight, samples)
+        return Photo(repeated(self.values, samples), weight)
 
     def target(self, canvas: Canvas, loss: str, implementation: str | None) -> Target:
         """What the optimisers compare with."""

@@ -24,6 +24,7 @@ from sad_jax.fitting.task import Task, exact_lists
 from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.sites import Sites, along_curve
+from sad_jax.model.supersampling import repeated, shrunk
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.state import Progress
 from sad_jax.storage.pictures import as_rgb
@@ -41,12 +42,14 @@ class FitResult:
 
     Attributes:
       sites: the N sites as the file holds them, rounded, in its order.
-      canvas: the picture's size, with K and cell size.
+      canvas: the picture's size, with K and cell size: the photo's, times ``supersampling``.
       data: the bytes of the ``.sad`` file.
       psnr, ssim: of the picture decoded from ``data`` against the photo, all pixels alike; the peak
         is the width of ``value_range``, to which both are scaled.
       float_sites: the N sites before they were rounded, to encode them otherwise.
       float_psnr: dB, of their picture; what is between it and ``psnr`` is lost by rounding.
+      supersampling: pixels of the picture a side, as in ``FitConfig``, whose means are what is
+        compared with the photo.
       value_range: (0, 1), or the wider one of the photo's values, and so of the sites' colours.
       loop_psnr: dB, as the fit last saw its picture, for comparison only: in the last Adam step, or
         after the colours are solved; of an earlier step, if that is what is stored.
@@ -66,6 +69,7 @@ class FitResult:
     ssim: float
     float_sites: Sites
     float_psnr: float
+    supersampling: int
     value_range: ValueRange
     loop_psnr: float
     seconds: float
@@ -78,10 +82,11 @@ class FitResult:
     def _repr_html_(self) -> str:
         """The picture and its figures, as notebooks show them."""
         canvas, size = self.canvas, len(self.data)
+        pixels = canvas.pixels / self.supersampling**2
         rows = [
             ("canvas", f"{canvas.width} x {canvas.height}"),
             ("sites", f"{self.sites.num_sites:,}"),
-            ("file", f"{size:,} bytes, {8 * size / canvas.pixels:.2f} bpp"),
+            ("file", f"{size:,} bytes, {8 * size / pixels:.2f} bpp"),
             ("PSNR", f"{self.psnr:.2f} dB, {self.float_psnr:.2f} before rounding"),
             ("SSIM", f"{self.ssim:.4f}"),
             ("steps", f"{self.steps}, in {self.seconds:.1f} s"),
@@ -98,6 +103,7 @@ class FitResult:
         """
         from sad_jax import viz
 
+        photo = None if photo is None else repeated(np.asarray(photo), self.supersampling)
         return viz.explore(self.sites, self.canvas, photo)
 
     def plot(self, photo: Float[ArrayLike, "H W C"] | None = None) -> Figure:
@@ -114,7 +120,8 @@ class FitResult:
 
         values = self.value_range
         shown = self.sites.replace(color=values.to_unit(self.sites.color))
-        photo = None if photo is None else values.to_unit(photo)
+        if photo is not None:
+            photo = values.to_unit(repeated(np.asarray(photo), self.supersampling))
         return plot_result(shown, self.canvas, self.psnr, self.history, photo)
 
 
@@ -160,6 +167,7 @@ def make_result(
         ssim=ssim,
         float_sites=done.sites,
         float_psnr=photo.psnr(_drawn(task, done.sites)),
+        supersampling=task.target.samples,
         value_range=task.value_range,
         loop_psnr=float(mse_to_psnr(done.mse)),
         seconds=clock.seconds,
@@ -172,13 +180,14 @@ def make_result(
 
 
 def _drawn(task: Task, sites: Sites) -> Iterable:
-    """The picture of sites with the photo's own values as colours, in [0, 1], in bands of rows; of
-    a mesh as a whole, which lies there in bands."""
-    frame, values = task.frame, task.value_range
+    """The picture of sites with the photo's own values as colours, in [0, 1], at the photo's size,
+    in bands of rows; of a mesh as a whole, which lies there in bands."""
+    frame, values, samples = task.frame, task.value_range, task.target.samples
     unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
     if task.mesh is not None:
         return [render(unit, exact_lists(task, unit))]
-    return frame.crop_bands(render_bands(unit, frame.canvas, partial(exact_lists, task)))
+    bands = frame.crop_bands(render_bands(unit, frame.canvas, partial(exact_lists, task)))
+    return (np.asarray(shrunk(band, samples)) for band in bands if len(band))
 
 
 def new_history() -> dict[str, list[float]]:

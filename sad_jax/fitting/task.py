@@ -27,8 +27,9 @@ class Task:
     """One picture to fit.
 
     Attributes:
-      image: float32[H, W, C], the photo in [0, 1], with the mean colour where the weight is zero;
-        sites start from it, and children take its colours. Over a mesh it has more rows.
+      image: float32[H, W, C], the photo in [0, 1], with the mean colour where the weight is zero,
+        its pixels repeated where it is supersampled; sites start from it, and children take its
+        colours. Over a mesh it has more rows.
       target: the photo in [0, 1] and its weights, laid out in cells; it names the backend.
       value_range: of the photo's values that count, which are 0 and 1 here.
       frame: in which the fit computes; the target lies in it.
@@ -75,19 +76,20 @@ def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
     """One picture with its budget; raises where the settings do not run, or memory is too small."""
     height, width, channels = photo.shape
     canvas = config.canvas((height, width))
-    budget = config.budget(canvas.shape)
-    usual = config.constants.initial_sites(canvas.pixels, budget)
+    budget = config.budget((height, width))
+    usual = config.constants.initial_sites(height * width, budget)
     initial = max(config.initial_sites or usual, budget)
     processes = 1 if photo.mesh is None else jax.process_count()
-    aim = config.aim(canvas.shape)
+    aim = config.aim((height, width))
     check_fit_room(canvas.band(processes), channels, initial, rounded=not aim.lossless)
-    if config.padded and photo.mesh is not None:
-        raise ValueError("expected padded=False for a picture over a mesh, got True")
     frame, value_range = Frame.of(canvas, padded=config.padded), photo.value_range()
     photo = photo.to_unit(value_range)
+    samples = config.supersampling
+    photo = photo.repeated(samples) if isinstance(photo, Photo) else photo
+    target = photo.target(frame.canvas, config.loss, config.implementation)
     return Task(
         image=photo.visible(),
-        target=photo.target(frame.canvas, config.loss, config.implementation),
+        target=target.replace(samples=samples),
         value_range=value_range,
         frame=frame,
         budget=budget,

@@ -81,6 +81,7 @@ from sad_jax.optimize.linear import (
     TINY,
     cholesky_solve,
     conjugate_gradients,
+    inner,
     minimize_in_plane,
 )
 from sad_jax.varying import alongside
@@ -170,15 +171,15 @@ def _scale_by_plane(
         fresh = trust_region.capped(-solve(curvature, diagonal, gradient, backend))
         change = push(fresh)
 
-        def inner(a, b, change_a, change_b):
-            return jnp.vdot(change_a, change_b) + jnp.vdot(diagonal * a, b)
+        def product(a, b, change_a, change_b):
+            return inner(change_a, change_b) + inner(diagonal * a, b)
 
-        both = inner(fresh, old, change, before)
+        both = product(fresh, old, change, before)
         matrix = (
-            (inner(fresh, fresh, change, change), both),
-            (both, inner(old, old, before, before)),
+            (product(fresh, fresh, change, change), both),
+            (both, product(old, old, before, before)),
         )
-        slope = jnp.vdot(fresh, gradient), jnp.vdot(old, gradient)
+        slope = inner(fresh, gradient), inner(old, gradient)
         first, second = minimize_in_plane(matrix, slope)
         step = trust_region.capped(first * fresh + second * old)
         if not use_last_step:

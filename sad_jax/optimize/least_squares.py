@@ -10,6 +10,13 @@ the weighted least squares with the weights v rho'(|e|^2) of the moment, and tou
 every sum below is that of least squares with these weights; the gradient is exact. Gradient and
 Gauss-Newton curvature are gathered in one pass over the cells, in the basis (phi, colour) of
 ``score.py``.
+
+A fit may see a pixel of the photograph as the mean of s x s pixels of the picture c
+(``Target.samples``). With the target y repeated over each square, and P, which puts every square's
+mean in the place of its pixels, the error is e = P c - y. P is an orthogonal projection, and v and
+rho' are alike within a square, so the gradient J'V e is that of single pixels compared with c - e:
+the passes are told this picture in the target's place (``seen``). The Gauss-Newton matrix is J'VPJ.
+That of single pixels, J'VJ, whose blocks are summed, lies above it, and preconditions.
 """
 
 from __future__ import annotations
@@ -26,12 +33,20 @@ from jax.sharding import Mesh
 
 from sad_jax.backend import XLA, Backend
 from sad_jax.broadcasting import broadcasting
-from sad_jax.draw.passes import PicturePass, SitePass, blend_pictures, sum_over_pixels
+from sad_jax.draw.passes import (
+    PicturePass,
+    SitePass,
+    blend_pictures,
+    draw,
+    pull_back,
+    sum_over_pixels,
+)
 from sad_jax.lists.candidates import Candidates
 from sad_jax.model import score as formula
 from sad_jax.model.canvas import Grid
-from sad_jax.model.score import Pixel, dot, pull_back
+from sad_jax.model.score import Pixel, dot
 from sad_jax.model.sites import Sites
+from sad_jax.model.supersampling import repeated, shrunk
 from sad_jax.model.tangent import site_gradient
 from sad_jax.sharding import along_rows, padded_rows
 
@@ -67,7 +82,8 @@ class Target(flax.struct.PyTreeNode):
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
     the picture's edge; ``scale``: 1 / number of pixels; ``values``: sum of weights times C;
     ``corner``: float[2], the last pixel (x, y), within which sites stay;
-    ``mesh``: the devices over which the blocks lie, those of each band together, or None.
+    ``mesh``: the devices over which the blocks lie, those of each band together, or None;
+    ``samples``: pixels a side of the squares whose means are compared, see this module's head.
     """
 
     image: jax.Array
@@ -78,6 +94,7 @@ class Target(flax.struct.PyTreeNode):
     loss: str = flax.struct.field(pytree_node=False)
     backend: Backend = flax.struct.field(pytree_node=False)
     mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
+    samples: int = flax.struct.field(pytree_node=False, default=1)
 
     def picture(self, grid: Grid) -> jax.Array:
         """The picture float[H, W, C] that was laid out."""
@@ -130,6 +147,28 @@ def _join(grid: Grid, mesh: Mesh | None, blocks: jax.Array) -> jax.Array:
     return along_rows(mesh, grid.band(mesh.size).join_image, blocks)[: grid.height]
 
 
+def seen(sites: Sites, lists: Candidates, target: Target) -> Target:
+    """The target whose pixels, compared one by one, have the errors of the means: c - e."""
+    if target.samples == 1:
+        return target
+    picture, error = _picture_and_error(sites, lists, target)
+    return target.replace(image=picture - error, samples=1)
+
+
+def _picture_and_error(
+    sites: Sites, lists: Candidates, target: Target
+) -> tuple[jax.Array, jax.Array]:
+    """c and e = P c - y, in blocks."""
+    picture = draw(target.backend, sites, lists)
+    blocks = lists.grid.split_image(picture)
+    return blocks, _in_squares(target, lists.grid, picture) - target.image
+
+
+def _in_squares(target: Target, grid: Grid, picture: jax.Array) -> jax.Array:
+    """P of a picture float[H, W, C], in blocks."""
+    return grid.split_image(repeated(shrunk(picture, target.samples), target.samples))
+
+
 class Curvature(NamedTuple):
     """The block diagonal of J'VJ: of each site the products of its parameters with each other.
 
@@ -175,6 +214,7 @@ def compare(
     """``sum_over_pixels`` of callbacks (Pixel, image, weight), tuples of C and 1 channels."""
     numbers = (HUBER_WIDTH, *numbers)
     pass_ = SitePass(name, entries, slots, blended, target.loss, numbers)
+    target = seen(sites, lists, target)
     pictures = target.image, target.weight
     return sum_over_pixels(target.backend, sites, lists, pass_, *pictures, attached=attached)
 
@@ -221,7 +261,7 @@ def _error_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Array]:
     weighted = [effective_weight(pixel, image, weight, loss) * e for e in error]
     squared, share = dot(error, error), pixel.weights * weight[0]
     robust = [share * ROBUST[loss](squared)] if loss in ROBUST else []
-    return [*pull_back(pixel, weighted), share * squared, *robust]
+    return [*formula.pull_back(pixel, weighted), share * squared, *robust]
 
 
 @broadcasting
@@ -268,7 +308,7 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
 def change_of_picture(
     sites: Sites, lists: Candidates, target: Target, vector: jax.Array
 ) -> jax.Array:
-    """sqrt(v rho') J vector, for a vector [6 + C, N] in (phi, colour), in one pass.
+    """sqrt(v rho') P J vector, for a vector [6 + C, N] in (phi, colour), in one pass.
 
     The product of two such pictures is the vectors' product with the Gauss-Newton matrix.
 
@@ -281,8 +321,12 @@ def change_of_picture(
         return jnp.sqrt(weight * SLOPES[target.loss](squared)) * change
 
     pass_ = PicturePass(sites.channels, _change_of_color, weighted, target.loss, (HUBER_WIDTH,))
-    pictures = target.image, target.weight
-    return blend_pictures(target.backend, sites, lists, pass_, vector, *pictures)
+    compared = seen(sites, lists, target) if target.loss in ROBUST else target
+    pictures = compared.image, compared.weight
+    change = blend_pictures(target.backend, sites, lists, pass_, vector, *pictures)
+    if target.samples == 1:
+        return change
+    return _in_squares(target, lists.grid, lists.grid.join_image(change))
 
 
 def _change_of_color(pixel: Pixel) -> list[jax.Array]:
@@ -296,7 +340,9 @@ def _change_of_color(pixel: Pixel) -> list[jax.Array]:
 
 
 def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.Array) -> jax.Array:
-    """W'VW times colours [C, N]: a render and its transpose, with frozen weights."""
+    """W'VPW times colours [C, N]: a render and its transpose, with frozen weights."""
+    if target.samples > 1:
+        return _color_product_of_means(sites, lists, target, colors)
 
     def slots(pixel: Pixel, image, weight):
         scaled = pixel.weights * effective_weight(pixel, image, weight, target.loss)
@@ -305,6 +351,20 @@ def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.A
     blended = lambda pixel, *_: pixel.attached  # noqa: E731
     known = "color_product", sites, lists, target
     return compare(*known, len(colors), slots, blended=blended, attached=colors)
+
+
+def _color_product_of_means(
+    sites: Sites, lists: Candidates, target: Target, colors: jax.Array
+) -> jax.Array:
+    """``color_product`` in two passes, between which the means are taken."""
+    still = jnp.zeros((formula.PHI, sites.num_sites), colors.dtype)
+    change = change_of_picture(sites, lists, target, jnp.concatenate([still, colors]))
+    weight = target.weight
+    if target.loss in ROBUST:
+        error = _picture_and_error(sites, lists, target)[1]
+        weight = weight * SLOPES[target.loss](jnp.sum(error**2, axis=2, keepdims=True))
+    sums = pull_back(target.backend, sites, lists, jnp.sqrt(weight) * change)
+    return sums[formula.PHI :]
 
 
 def color_right_side(sites: Sites, lists: Candidates, target: Target) -> jax.Array:

@@ -10,6 +10,20 @@ import jax.numpy as jnp
 PIVOT = 1e-3  # least pivot of a system that is scaled to a diagonal of one
 PARALLEL = 1e-3  # least share of the second vector of a plane that must be new beside the first
 TINY = 1e-30
+PARTS = 64  # of a sum; LANES_STEP of the canvas is a multiple of them
+
+
+def inner(a: jax.Array, b: jax.Array) -> jax.Array:
+    """The inner product of two arrays of one shape, whose last axis is a long one.
+
+    In two stages, so that float32 keeps its digits and XLA on a CPU adds up whole vectors: in one
+    stage it goes number by number, four times slower, and loses up to three digits of 10^6 numbers.
+    """
+    products = a * b
+    if a.shape[-1] % PARTS == 0:
+        products = products.reshape(*a.shape[:-1], -1, PARTS)
+    parts = jnp.sum(products, axis=range(products.ndim - 1))
+    return jnp.sum(jax.lax.optimization_barrier(parts))  # or XLA makes one stage of the two
 
 
 def conjugate_gradients(
@@ -17,7 +31,7 @@ def conjugate_gradients(
     preconditioner: Callable[[jax.Array], jax.Array],
     right: jax.Array,
     iterations: int,
-    inner: Callable[[jax.Array, jax.Array], jax.Array] = jnp.vdot,
+    inner: Callable[[jax.Array, jax.Array], jax.Array] = inner,
 ) -> jax.Array:
     """Preconditioned conjugate gradients from zero, a fixed number of iterations.
 

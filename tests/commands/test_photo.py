@@ -9,6 +9,7 @@ import pytest
 
 import sad_jax as sad
 from sad_jax import cli
+from sad_jax.metrics import psnr
 from sad_jax.storage.atomic import DRAFT
 
 
@@ -106,3 +107,21 @@ def test_a_cube_of_31_bands_goes_all_the_way():
     assert cli.main([*words, "part.npy", "--target", "cube.tif"]) == 0
     np.testing.assert_allclose(np.load("part.npy"), drawn[3:14, 5:14], atol=1e-6)
     np.testing.assert_allclose(sad.read_image("part.tif"), np.load("part.npy"), atol=0.51 / 65535)
+
+
+@pytest.mark.slow
+def test_supersampling_writes_a_larger_picture_whose_means_are_the_photograph():
+    photo = sad.read_image(write_photo("photo.png"))
+    assert fit("photo.png", "--supersampling", "2", "--json", "found.json") == 0
+    found = json.loads(Path("found.json").read_text())
+    canvas = sad.load("out/photo.sad")[1]
+    large = sad.read_image("out/photo.png")
+    assert canvas.shape == large.shape[:2] == (32, 48)
+    assert sad.read_image("out/photo_error.png").shape[:2] == (16, 24)
+    means = large.reshape(16, 2, 24, 2, 3).mean((1, 3))
+    assert found["psnr"] > 25
+    assert found["psnr"] == pytest.approx(psnr(means, photo), abs=0.3)  # of 8 bits
+    assert found["bpp"] == 8 * Path("out/photo.sad").stat().st_size / (16 * 24)
+    assert cli.main(["render", "out/photo.sad", "--size", "24x16", "--target", "photo.png"]) == 0
+    small = sad.read_image("out/photo_render.png")
+    assert found["psnr"] == pytest.approx(psnr(small, photo), abs=0.3)

@@ -54,6 +54,7 @@ def test_configs_are_hashable_and_survive_json(config):
         ({"initial_sites": True}, "expected initial_sites to be a whole number"),
         ({"k": 33}, "expected K from 1 to 32, got 33"),
         ({"cell": 3}, "expected a cell of 1, 2 or 4"),
+        ({"supersampling": 3}, "expected supersampling of 1, 2 or 4, got 3"),
         ({"implementation": "cuda"}, "expected implementation None or one of"),
     ],
 )
@@ -133,3 +134,10 @@ def test_a_time_budget_alone_leaves_the_number_of_steps_open():
     assert sad.FitConfig(seconds=5.0).most_steps > 10**9
     assert sad.FitConfig(seconds=5.0, steps=70).most_steps == 70
     assert sad.FitConfig.paper(seconds=5.0).most_steps == 4000
+
+
+def test_supersampling_makes_the_canvas_larger_and_counts_the_pixels_of_the_photo():
+    config = sad.FitConfig(supersampling=2, cell=4, file_bpp=2.0)
+    assert config.canvas((6, 9)) == sad.Canvas((12, 18), cell=4)
+    assert config.aim((20, 40)).most_bytes == 200
+    assert sad.FitConfig(supersampling=4).budget((20, 40)) == 100

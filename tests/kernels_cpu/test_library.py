@@ -1,12 +1,17 @@
 """The CPU engine as it is found, chosen and refused; that threads do not change its bits."""
 
 import os
+import platform
+import re
+import shutil
 import subprocess
 import sys
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import numpy as np
 import pytest
 
@@ -119,3 +124,22 @@ def test_the_number_of_threads_does_not_change_a_bit():
         subprocess.check_output([sys.executable, "-c", PROGRAM, n], text=True) for n in "12"
     )
     assert one == two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["V2", "V3", "V4"])
+def test_every_engine_of_a_wheel_compiles(level):
+    """As far as that can be seen without making its code."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("needs a C++ compiler")
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("needs an x86-64 machine")
+    root = Path(__file__).parents[2]
+    (features,) = re.findall(rf"set\({level} (.*)\)", (root / "CMakeLists.txt").read_text())
+    flags = ["-std=c++17", "-fsyntax-only", "-Wall", *(f"-m{name}" for name in features.split())]
+    headers = Path(jaxlib.__file__).parent / "include"
+    source = root / "kernels_cpu" / "engine.cpp"
+    command = [compiler, *flags, "-isystem", str(headers), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -176,3 +176,48 @@ def test_pixels_of_weight_zero_and_beyond_the_edge_do_not_count(make_problem):
     order = 0 if jax.default_backend() == "cpu" else 1e-5  # of XLA's additions, free on a GPU
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=order, atol=order * np.abs(b).max())
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("loss", ["squared", pytest.param("cauchy", marks=pytest.mark.slow)])
+def test_means_of_squares_are_compared_with_the_photo(make_problem, assert_same, loss):
+    """The loss by its own formula; matrices with dense means."""
+    problem = make_problem((4, 6), 2, 1, False)
+    rng = np.random.default_rng(1)
+    photo, weight = problem.image[::2, ::2], rng.uniform(size=(2, 3))
+    square = np.ones((2, 2))
+    means = np.kron(np.kron(np.eye(2), square[:1]), np.kron(np.eye(3), square[:1])) / 4  # [6, 24]
+    large, heavy = np.kron(photo, square[..., None]), np.kron(weight, square)
+    options = {"loss": loss}
+    target = ls.make_target(problem.grid, jnp.asarray(large), jnp.asarray(heavy), **options)
+    arguments = problem.sites, problem.lists, target.replace(samples=2)
+
+    def total(sites):
+        drawn = sad.render(sites, problem.lists, implementation="xla").reshape(24, 2)
+        squared = jnp.sum((means @ drawn - photo.reshape(6, 2)) ** 2, -1)
+        return jnp.mean(weight.ravel() * SCALARS[loss](squared))
+
+    errors, found = gradient(*arguments)
+    expected, slope = jax.jit(jax.value_and_grad(total))(problem.sites)
+    assert_same(found, slope, 1e-8)
+    close(errors.loss, expected * 6 / (2 * weight.sum()))
+
+    vectors = rng.normal(size=(2, *problem.parameters.shape))
+    colors = rng.normal(size=(2, 6))
+
+    @jax.jit
+    def run(*arguments):
+        changes = gram([ls.change_of_picture(*arguments, vector) for vector in vectors])
+        return changes, ls.color_product(*arguments, colors), ls.color_right_side(*arguments)
+
+    products, product, right = run(*arguments)
+    jacobian = problem.phi_jacobian.reshape(24, 2, *problem.parameters.shape)
+    error = means @ (problem.error + problem.image.ravel()).reshape(24, 2) - photo.reshape(6, 2)
+    counts = weight.ravel()
+    if loss == "cauchy":
+        counts = counts / (1 + np.sum(error**2, -1) / 0.0025)
+    seen = np.einsum("pm,mcgn,agn->apc", means, jacobian, vectors)
+    close(products, 4 * np.einsum("apc,p,bpc->ab", seen, counts, seen))
+    shares = means @ jacobian[:, 0, PHI]
+    close(product, 4 * colors @ (shares.T * counts @ shares))
+    close(right[:-1], -4 * (shares.T * counts @ error).T)

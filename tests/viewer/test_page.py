@@ -4,9 +4,11 @@ The browser runs a script of ours behind the page's own, which leaves its findin
 """
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +168,26 @@ def test_without_webgl2_the_page_says_what_is_missing(run_in, make_sites):
     said = run_in(page, 'return [viewer, document.querySelector("#note").textContent];')
     assert said[0] is None
     assert "expected WebGL2, got none" in said[1]
+
+
+@pytest.mark.slow
+def test_axe_finds_nothing_serious(run_in, make_sites):
+    """What axe-core knows of a page that everybody can use, with all that can be shown."""
+    found = importlib.util.find_spec("axe_playwright_python")  # not imported: it asks for a browser
+    if found is None:
+        pytest.skip("axe-core is not installed: pip install --no-deps axe-playwright-python")
+    axe = Path(*found.submodule_search_locations, "axe.min.js").read_text()
+    page = sad.viz.explore(make_sites(40, shape=(24, 32)), (24, 32), np.zeros((24, 32, 3)))
+    says = run_in(
+        page,
+        axe
+        + """;
+        for (const key of "bsmi") press(key);
+        document.querySelector("details").open = true;
+        const {violations, passes} = await axe.run();
+        const serious = violations.filter(({impact}) => ["serious", "critical"].includes(impact));
+        return [serious.map(({id}) => id), passes.length];
+        """,
+    )
+    assert says[0] == []
+    assert says[1] > 10

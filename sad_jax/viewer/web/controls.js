@@ -37,7 +37,7 @@ function listen(viewer) {
   }, {passive: false});
 
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, button, summary") && event.target !== stage;
+    const typing = event.target.closest("input, button, summary, #site") && event.target !== stage;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (typing && (event.key === "Enter" || event.key === " " || event.key.startsWith("Arrow"))) return;
     if (event.target.type === "number") return;

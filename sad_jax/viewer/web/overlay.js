@@ -7,9 +7,12 @@ function drawOverlay(canvas, diagram, view, look, ratio) {
   canvas.width = Math.round(width * ratio);
   canvas.height = Math.round(height * ratio);
   context.scale(ratio, ratio);
-  if (look.dots || look.ellipses) drawSites(context, diagram, view, look);
+  const sites = look.dots || look.ellipses, split = look.splitAt > 0 && look.splitAt < width;
+  const empty = !sites && look.chosen < 0 && !split;
+  canvas.style.visibility = empty ? "hidden" : "visible"; // Chromium may go on showing what was there
+  if (sites) drawSites(context, diagram, view, look);
   if (look.chosen >= 0) drawChosen(context, diagram, view, look.chosen);
-  if (look.splitAt > 0 && look.splitAt < width) {
+  if (split) {
     context.fillStyle = "#fff";
     context.fillRect(look.splitAt - 1, 0, 2, height);
     context.fillStyle = "#000";
