@@ -16,8 +16,8 @@ PARTS = 64  # of a sum; LANES_STEP of the canvas is a multiple of them
 def inner(a: jax.Array, b: jax.Array) -> jax.Array:
     """The inner product of two arrays of one shape, whose last axis is a long one.
 
-    In two stages, so that float32 keeps its digits and XLA on a CPU adds up whole vectors: in one
-    stage it goes number by number, four times slower, and loses up to three digits of 10^6 numbers.
+    In two stages: in one, XLA on a CPU adds number by number, which takes several times as long,
+    and of many numbers the sum loses digits in float32.
     """
     products = a * b
     if a.shape[-1] % PARTS == 0:
