@@ -17,6 +17,10 @@ from sad_jax.storage.pixels import finish
 
 _ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")  # of versions 3 and 2
 NUMPY = b"\x93NUMPY"
+_NUMPY_HEADERS = {  # version 3 is for fields with names, which no picture has
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
 
 
 class Layout(NamedTuple):
@@ -92,7 +96,10 @@ class NumpyRows:
         self.path = path
 
     def layout(self) -> Layout:
-        return _layout_of(self._array(), 1)
+        with self.path.open("rb") as stream:  # what it promises, whether or not that is there
+            read_header = _NUMPY_HEADERS.get(np.lib.format.read_magic(stream))
+            shape = read_header(stream)[0] if read_header else self._array().shape
+        return _layout_of(shape, 1)
 
     def read(self, first: int, end: int) -> tuple[np.ndarray, list[str]]:
         return _rows_of(self._array(), first, end), []
@@ -110,7 +117,7 @@ class ZarrRows:
     def layout(self) -> Layout:
         array = self._array()
         chunks = getattr(array, "shards", None) or array.chunks
-        return _layout_of(array, chunks[0] if chunks else 1)
+        return _layout_of(array.shape, chunks[0] if chunks else 1)
 
     def read(self, first: int, end: int) -> tuple[np.ndarray, list[str]]:
         return _rows_of(self._array(), first, end), []
@@ -127,11 +134,11 @@ class ZarrRows:
         return found
 
 
-def _layout_of(array: Any, together: int) -> Layout:
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise ValueError(f"shape {array.shape}")
-    height, width = array.shape[:2]
-    return Layout(height, width, array.shape[2] if array.ndim == 3 else 1, min(together, height))
+def _layout_of(shape: tuple[int, ...], together: int) -> Layout:
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"shape {shape}")
+    height, width = shape[:2]
+    return Layout(height, width, shape[2] if len(shape) == 3 else 1, min(together, height))
 
 
 def _rows_of(array: Any, first: int, end: int) -> np.ndarray:
