@@ -30,18 +30,16 @@ def member(tree, i):
 @pytest.mark.slow
 @pytest.mark.parametrize("num_sites", [N, N + 2])
 def test_members_are_what_minimize_makes_of_their_starts(starts, num_sites):
-    options = {"steps": 20, "optimizer": OPTIMIZER, "num_sites": num_sites}
+    options = {"steps": 6, "optimizer": OPTIMIZER, "num_sites": num_sites}  # Adam enlarges rounding
     heard = []
     found = sad.minimize_ensemble(loss, starts, SHAPE, GOAL, progress=heard.append, **options)
-    assert [now.step for now in heard] == list(range(1, 21))
+    assert [now.step for now in heard] == list(range(1, 7))
     for i in range(MEMBERS):
         alone = sad.minimize(loss, member(starts, i), SHAPE, GOAL, **options)
         picture = sad.render(alone.sites, alone.lists)
         assert alone.num_sites == member(found.states, i).num_sites == num_sites
-        np.testing.assert_allclose(
-            found.pictures[i], picture, atol=0.02
-        )  # rounding, which Adam enlarges
-        np.testing.assert_allclose(found.losses[i], loss(picture, GOAL), rtol=0.02)
+        np.testing.assert_allclose(found.pictures[i], picture, atol=1e-3)
+        np.testing.assert_allclose(found.losses[i], loss(picture, GOAL), rtol=1e-3)
     pictures = np.asarray(found.pictures, np.float64)
     np.testing.assert_allclose(found.mean, pictures.mean(0), atol=1e-6)
     np.testing.assert_allclose(found.std, pictures.std(0, ddof=1), atol=1e-5)

@@ -364,7 +364,7 @@ def test_minimize_finds_params_beside_the_sites(make_sites, target, optimizer):
         SHAPE,
         smooth,
         0.4 * smooth,
-        steps=60,
+        steps=120,
         num_sites=20,
         optimizer=optimizer,
         params={"gain": 1.0},
