@@ -290,7 +290,7 @@ class Sums {
   Sums() = default;
   Sums(int64_t sites, int entries) : width_(padded(entries)), number_(sites, -1) {}
 
-  // Adds the lanes of the vectors of a site, of which there are padded(entries).
+  // Adds the sum of the lanes of each vector to the entry of its number; of padded(entries) vectors.
   void add(int32_t site, const Floats* vectors) {
     if (number_[site] < 0) {
       if (count_ % BLOCK == 0) blocks_.emplace_back(new float[BLOCK * width_]());

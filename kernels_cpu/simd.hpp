@@ -173,8 +173,8 @@ void exchange(Floats& a, Floats& b) {
   a = low;
 }
 
-// Two vectors in squares of four lanes: the first halves of their squares side by side or taking
-// turns, and the second halves.
+// Of every four lanes a0 a1 a2 a3 and b0 b1 b2 b3 of two vectors: the first halves of both, and the
+// second ones, as a0 b0 a1 b1 and a2 b2 a3 b3 (`take_turns`), or a0 a1 b0 b1 and a2 a3 b2 b3.
 struct Halves {
   Floats first, second;
 };
@@ -214,7 +214,8 @@ inline void transpose(Floats* row) {
   }
 }
 
-// The sum of each of LANES rows: as transposed, but half of what is left is added up at each step.
+// Lane i is the sum of row i of LANES rows: the steps of `transpose`, each followed by a sum of the
+// pairs that it has brought together, so that half as many vectors are left.
 inline Floats sums_of(const Floats* row) {
   const auto sum = [](Halves of) { return of.first + of.second; };
   Floats square[LANES / 4];
