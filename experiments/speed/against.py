@@ -21,12 +21,14 @@ from experiments.machine import read_rows, table, write_report
 
 COLUMNS = ("photo", "sites", "commit", "psnr", "processor_seconds", "seconds", "bytes")
 ONE = """
-import json, sys, time
+import dataclasses, json, sys, time
 import imageio.v3 as imageio, jax, sad_jax as sad
 photo, sites, options = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
-image = imageio.imread(photo)
+image, key = imageio.imread(photo), jax.random.key(0)
+config = sad.FitConfig(num_sites=sites, **options)
+sad.fit(image, dataclasses.replace(config, steps=60), key=key)  # compiles nearly all
 before, begun = time.process_time(), time.perf_counter()
-result = sad.fit(image, sad.FitConfig(num_sites=sites, **options), key=jax.random.key(0))
+result = sad.fit(image, config, key=key)
 seconds = time.perf_counter() - begun - result.compile_seconds
 used = time.process_time() - before - result.compile_seconds
 figures = {"psnr": float(result.psnr), "processor_seconds": used, "seconds": seconds}
