@@ -227,7 +227,10 @@ def whole(tree: Any, mesh: Mesh | None) -> Any:
 
 @functools.cache
 def _everywhere(mesh: Mesh) -> Callable:
-    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    def everywhere(tree):
+        return tree
+
+    return jax.jit(everywhere, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def from_first(tree: Any) -> Any:

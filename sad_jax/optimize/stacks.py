@@ -48,9 +48,11 @@ def stack(trees: list, mesh: Mesh):
 
 @functools.cache
 def _stacked(mesh: Mesh) -> Callable:
+    def stacked(trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
     rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
-    join = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)  # noqa: E731
-    return jax.jit(join, out_shardings=rows)
+    return jax.jit(stacked, out_shardings=rows)
 
 
 @jax.jit
