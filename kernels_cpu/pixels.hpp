@@ -79,6 +79,7 @@ class Pixel {
       members_[m].number = number_of(patch.members[m]);
       members_[m].fields = table_.row(tile.sites[members_[m].number]);
       members_[m].inside = lanes_of(patch.members[m]);
+      members_[m].least = members_[m].inside ? all(-INFINITE) : all(INFINITE);
     }
     corner_x_ = (columns_of_patch() + float(patch.left)) * float(cell_);
     corner_y_ = (rows_of_patch() + float(patch.top)) * float(cell_);
@@ -95,16 +96,18 @@ class Pixel {
       Member& member = members_[m];
       const float* f = member.fields;
       const Floats dx = x - f[0], dy = y - f[1];
-      member.p = f[2] * dx + f[3] * dy;
-      member.q = (f[2] * dy - f[3] * dx) * f[4];
-      member.distance = distance(member.p * member.p + member.q * member.q);
-      const Floats score = f[5] * (member.distance - f[6]);
-      member.weight = member.inside ? score : all(INFINITE);
-      least = minimum(member.weight, least);
+      const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
+      const Floats d = distance(p * p + q * q);
+      const Floats score = maximum(f[5] * (d - f[6]), member.least);
+      least = minimum(score, least);
+      member.p = p;
+      member.q = q;
+      member.distance = d;
+      member.weight = score;
     }
     for (int m = 0; m < count_; ++m) {
       Member& member = members_[m];
-      const Floats weight = member.inside ? exponential(least - member.weight) : Floats{};
+      const Floats weight = (Floats)((Ints)exponential(least - member.weight) & member.inside);
       member.weight = weight;
       total += weight;
       for (int c = 0; c < channels(); ++c) sum[c] += weight * own(m)[c];
@@ -142,7 +145,8 @@ class Pixel {
   struct Member {
     int number;
     const float* fields;
-    Ints inside;
+    Ints inside;   // the lanes that list it
+    Floats least;  // a score that leaves these alone, and is infinite elsewhere
     Floats p, q, distance, weight;
   };
 

@@ -93,23 +93,32 @@ inline Floats rows_of_patch() {
   return value;
 }
 
+// The compiler's own function of that name for a vector of floats, where it has one.
+#if defined(__AVX512F__)
+#define SAD_OWN(name) _mm512_##name##_ps
+#elif defined(__AVX2__)
+#define SAD_OWN(name) _mm256_##name##_ps
+#elif defined(__x86_64__)
+#define SAD_OWN(name) _mm_##name##_ps
+#endif
+
 template <class Vector>
 Vector minimum(Vector a, Vector b) {
   return a < b ? a : b;
 }
-template <class Vector>
-Vector maximum(Vector a, Vector b) {
+inline Ints maximum(Ints a, Ints b) { return a > b ? a : b; }
+inline Floats maximum(Floats a, Floats b) {
+#if defined(SAD_OWN)
+  return SAD_OWN(max)(a, b);  // gcc compares and chooses where one is constant
+#else
   return a > b ? a : b;
+#endif
 }
 inline Floats absolute(Floats a) { return maximum(a, -a); }
 
 inline Floats root(Floats a) {
-#if defined(__AVX512F__)
-  return _mm512_sqrt_ps(a);
-#elif defined(__AVX2__)
-  return _mm256_sqrt_ps(a);
-#elif defined(__x86_64__)
-  return _mm_sqrt_ps(a);
+#if defined(SAD_OWN)
+  return SAD_OWN(sqrt)(a);
 #elif defined(__aarch64__)
   return vsqrtq_f32(a);
 #else
