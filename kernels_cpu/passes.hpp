@@ -89,7 +89,7 @@ Floats times_contrast(const Pixel<C>& pixel, int m, const Vectors<C>& other) {
 
 // Adds what a cotangent of the pixel gives member m, in (phi, colour). Returns the end of that.
 template <int C>
-Floats* pull_back(const Pixel<C>& pixel, int m, const Vectors<C>& cotangent, const Floats* phi,
+[[gnu::always_inline]] inline Floats* pull_back(const Pixel<C>& pixel, int m, const Vectors<C>& cotangent, const Floats* phi,
                   Floats* to) {
   const Floats weight = pixel.weight(m), logit = weight * times_contrast(pixel, m, cotangent);
   for (int i = 0; i < PHI; ++i) *to++ += logit * phi[i];
@@ -263,17 +263,18 @@ struct Change {
 
   void pixel(const Pixel<C>& pixel, const Values& values, Floats* to) {
     at.open(pixel, values, setting);
-    for (int c = 0; c < pixel.channels(); ++c) to[c] = Floats{};
+    Vectors<C> sum(pixel.channels());
+    for (int c = 0; c < pixel.channels(); ++c) sum[c] = Floats{};
     for (int m = 0; m < pixel.members(); ++m) {
       Floats phi[PHI], logit{};
       pixel.phi(m, phi);
       const float* step = pixel.attached(m);
       for (int i = 0; i < PHI; ++i) logit += phi[i] * step[i];
       for (int c = 0; c < pixel.channels(); ++c)
-        to[c] += pixel.weight(m) * (logit * (pixel.own(m)[c] - pixel.color[c]) + step[PHI + c]);
+        sum[c] += pixel.weight(m) * (logit * (pixel.own(m)[c] - pixel.color[c]) + step[PHI + c]);
     }
     const Floats scale = root(at.counts);
-    for (int c = 0; c < pixel.channels(); ++c) to[c] *= scale;
+    for (int c = 0; c < pixel.channels(); ++c) to[c] = sum[c] * scale;
   }
 };
 

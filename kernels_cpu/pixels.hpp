@@ -89,6 +89,8 @@ class Pixel {
     x = corner_x_ + float(pixel % cell_);
     y = corner_y_ + float(pixel / cell_);
     Floats least = all(INFINITE), total{};
+    Vectors<C> sum(channels());  // in registers: what is reached by a pointer is stored at each turn
+    for (int c = 0; c < channels(); ++c) sum[c] = Floats{};
     for (int m = 0; m < count_; ++m) {
       Member& member = members_[m];
       const float* f = member.fields;
@@ -100,16 +102,15 @@ class Pixel {
       member.weight = member.inside ? score : all(INFINITE);
       least = minimum(member.weight, least);
     }
-    for (int c = 0; c < channels(); ++c) color[c] = Floats{};
     for (int m = 0; m < count_; ++m) {
       Member& member = members_[m];
       const Floats weight = member.inside ? exponential(least - member.weight) : Floats{};
       member.weight = weight;
       total += weight;
-      for (int c = 0; c < channels(); ++c) color[c] += weight * own(m)[c];
+      for (int c = 0; c < channels(); ++c) sum[c] += weight * own(m)[c];
     }
     scale_ = 1.0f / total;
-    for (int c = 0; c < channels(); ++c) color[c] *= scale_;
+    for (int c = 0; c < channels(); ++c) color[c] = sum[c] * scale_;
   }
 
   // Of member m: its number in the tile, its weights, the table's entries, its colours, what was

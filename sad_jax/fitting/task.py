@@ -17,7 +17,7 @@ from sad_jax.lists.exact import find_candidates
 from sad_jax.model.canvas import Canvas
 from sad_jax.model.frame import Frame
 from sad_jax.model.room import check_fit_room
-from sad_jax.model.sites import Sites
+from sad_jax.model.sites import Sites, along_curve
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target
 
@@ -68,8 +68,9 @@ class Task:
         return self.frame.canvas, channels, *(self.frame.slots(count) for count in counts)
 
     def start(self, key: jax.Array) -> Sites:
-        """The picture's sites at the start."""
-        return start_sites(self.image, self.canvas, self.initial, key)
+        """The picture's sites at the start, in order of place: what neighbours need is near."""
+        sites = start_sites(self.image, self.canvas, self.initial, key)
+        return along_curve(sites, self.canvas)
 
 
 def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
