@@ -222,9 +222,15 @@ def _pixels(mesh: Mesh) -> Callable:
 
 def whole(tree: Any, mesh: Mesh | None) -> Any:
     """Arrays of a mesh as every process can read them; without a mesh as they are."""
-    if mesh is None:
+    return tree if mesh is None else _everywhere(mesh)(tree)
+
+
+@functools.cache
+def _everywhere(mesh: Mesh) -> Callable:
+    def everywhere(tree):
         return tree
-    return jax.jit(lambda tree: tree, out_shardings=NamedSharding(mesh, PartitionSpec()))(tree)
+
+    return jax.jit(everywhere, out_shardings=NamedSharding(mesh, PartitionSpec()))
 
 
 def from_first(tree: Any) -> Any:

@@ -125,6 +125,13 @@ JOBS = {"steps": steps, "propagation": lists_by_propagation, "fits": fits}
 
 def main() -> None:
     name, out, *job = sys.argv[1:]
+    compiled = []
+
+    def hear(event: str, duration_secs: float, **details) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(details.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
     if job:
         address, count, rank = job
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -136,7 +143,8 @@ def main() -> None:
     found = {name: sad.sharding.whole(jnp.asarray(value), mesh) for name, value in found.items()}
     if jax.process_index() == 0:
         host = {name: np.asarray(value) for name, value in found.items()}
-        np.savez(out, devices=jax.device_count(), processes=jax.process_count(), **host)
+        processes, programs = jax.process_count(), compiled.count("jit(_gauss_newton)")
+        np.savez(out, devices=jax.device_count(), processes=processes, programs=programs, **host)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Layers: a module imports only from layers below its own, and no imports form a circle."""
 
 import ast
+from functools import cache
 from inspect import ismodule
 from pathlib import Path
 
@@ -46,9 +47,10 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
-def imports(path: Path) -> set[str]:
-    """The modules of ours that a file imports anywhere, functions and type checking included."""
-    found = set()
+@cache
+def imports(name: str) -> set[str]:
+    """The modules of ours that one imports anywhere, functions and type checking included."""
+    found, path = set(), MODULES[name]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -59,10 +61,7 @@ def imports(path: Path) -> set[str]:
         else:
             continue
         found |= {name for name in names if name in MODULES}
-    return found
-
-
-GRAPH = {name: imports(path) - {name} for name, path in MODULES.items()}
+    return found - {name}
 
 
 def package_of(name: str) -> str:
@@ -85,15 +84,15 @@ def test_every_module_has_a_layer_and_every_layer_a_module():
 def test_a_module_imports_from_the_layers_below_alone(name):
     above = {
         other
-        for other in GRAPH[name]
+        for other in imports(name)
         if other == "sad_jax"
         or (package_of(other) != package_of(name) and layer(other) >= layer(name))
     }
     assert not above
     if package_of(name) == "sad_jax.storage":
-        assert {package_of(other) for other in GRAPH[name]} <= STORAGE_READS
+        assert {package_of(other) for other in imports(name)} <= STORAGE_READS
     if package_of(name) != "sad_jax.backend":
-        kernels = {o for o in GRAPH[name] if package_of(o) in ("kernels_pallas", "kernels_cpu")}
+        kernels = {o for o in imports(name) if package_of(o) in ("kernels_pallas", "kernels_cpu")}
         text = MODULES[name].read_text()
         checking_only = "if TYPE_CHECKING:\n    from kernels_pallas import Launch" in text
         assert not kernels or checking_only or package_of(name).startswith("kernels")
@@ -108,11 +107,11 @@ def test_nothing_runs_in_a_circle():
         if name in done:
             return
         open_.append(name)
-        for other in sorted(GRAPH[name]):
+        for other in sorted(imports(name)):
             visit(other)
         done.add(open_.pop())
 
-    for name in GRAPH:
+    for name in MODULES:
         visit(name)
 
 

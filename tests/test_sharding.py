@@ -49,6 +49,7 @@ def test_four_devices_equal_one(tmp_path):
     finish(start("steps+propagation+fits", tmp_path / "a.npz", 4))
     found = np.load(tmp_path / "a.npz")
     assert (found["devices"], found["processes"]) == (4, 1)
+    assert found["programs"] == 3  # of "fast" with shorter and whole lists, to encode in "paper"
     assert_equal(found, sharded.steps(None) | sharded.lists_by_propagation(None))
     assert found["fast"].tobytes() == found["of a file"].tobytes()
     assert found["rows read"].tolist() == [[0, 8], [8, 16], [16, 24], [24, 27]]  # cells of 2

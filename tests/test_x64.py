@@ -56,9 +56,11 @@ def test_a_minimisation_and_a_fit_run():
     image = np.random.default_rng(0).uniform(size=(*SHAPE, 3))
     sites = sad.init_sites(image, 8, key=KEY)
     loss = lambda picture: jnp.mean((picture - image) ** 2)  # noqa: E731
-    state = sad.minimize(loss, sites, SHAPE, steps=13, num_sites=10)
+    heard = []
+    hear = lambda now: heard.append(now.value)  # noqa: E731
+    state = sad.minimize(loss, sites, SHAPE, steps=13, num_sites=10, progress=hear)
     assert floats(state) == {"float64"}
-    assert loss(sad.render(state.sites, state.lists)) < loss(sad.render(sites, SHAPE))
+    assert loss(sad.render(state.sites, state.lists)) < heard[0]  # that of the start
     result = sad.fit(image, sad.FitConfig(num_sites=8, steps=5), key=KEY)
     assert floats(result.sites) == {"float32"}
     assert result.psnr > 8

@@ -114,7 +114,7 @@ def _fit_together(
     histories = [new_history() for _ in members]
     with clock.listening():
         states = [method.start(member.task, member.key) for member in members]
-        targets = stack([task.target for task in tasks])
+        targets = stack([task.target for task in tasks], mesh)
         most = tasks[0].aim.fit_share * (config.seconds or np.inf)
         step, allowed = 0, Allowance(tasks[0].steps, most, clock.seconds)
         while (done := allowed.share(step, clock.seconds)) < 1:
@@ -122,8 +122,8 @@ def _fit_together(
             if step:
                 states = [method.control(task, state, done) for task, state in pairs]
                 pairs = list(zip(tasks, states, strict=True))
-            paces = stack([method.pace(task, state, done) for task, state in pairs])
-            together = _advance(method, mesh, stack(states), targets, paces)
+            paces = stack([method.pace(task, state, done) for task, state in pairs], mesh)
+            together = _advance(method, mesh, stack(states, mesh), targets, paces)
             states = unstack(together)
             step, seconds = int(states[0].step), clock.seconds
             expected = allowed.expected_steps(step, seconds)

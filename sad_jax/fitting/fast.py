@@ -37,6 +37,7 @@ from sad_jax.optimize.least_squares import Errors, Target
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_gauss_newton
+from sad_jax.sharding import whole
 
 
 class Pace(NamedTuple):
@@ -69,7 +70,7 @@ class FastFit:
         )
 
     def start(self, task: Task, key: jax.Array) -> State:
-        sites = task.frame.enter(task.start(key), task.initial)
+        sites = whole(task.frame.enter(task.start(key), task.initial), task.mesh)
         return State(
             sites=sites,
             lists=exact_lists(task, sites, self.canvas(task, 0)),

@@ -63,7 +63,7 @@ class PaperFit:
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
         capacity, frame = self.schedule(task).capacity, task.frame
-        sites = frame.enter(task.start(start_key), capacity)
+        sites = whole(frame.enter(task.start(start_key), capacity), task.mesh)
         lists = seed(frame.canvas, task.mesh, sites, list_key, np.int32(capacity))
         passes = levels(frame.canvas.grid) - levels(frame.own.grid)  # of jumps beyond the picture
         optimizer = paper_optimizer(self.recipe.rates)
@@ -114,7 +114,7 @@ class PaperFit:
     def run(self, state: State, target: Target, pace: Pace) -> State:
         """Adam steps on lists that are kept."""
         return run_adam(
-            state,
+            state.on_mesh(),
             target,
             pace.steps,
             pace.total,

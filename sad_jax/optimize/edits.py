@@ -6,18 +6,19 @@ remove is decided in ``density.py``.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.backend import Backend
 from sad_jax.lists.candidates import unknown_lists
 from sad_jax.lists.exact import find_candidates
-from sad_jax.model.sites import park
+from sad_jax.model.sites import Sites, park
 from sad_jax.optimize import density
 from sad_jax.optimize.density import Statistics
 from sad_jax.optimize.least_squares import Target
-from sad_jax.optimize.rows import keep_rows, renew_rows
+from sad_jax.optimize.rows import Rows, keep_rows, renew_rows
 from sad_jax.optimize.state import State, check_state
 from sad_jax.sharding import from_first, put_like
 
@@ -102,12 +103,19 @@ def keep_slots(state: State, slots: int) -> State:
     kept = np.sort(np.argsort(~alive, kind="stable")[:slots])
     place = np.full(len(alive), -1, np.int32)
     place[kept] = np.arange(len(kept))
-    ids = jnp.asarray(place)[state.lists.ids]
-    return state.replace(
-        sites=jax.tree.map(lambda leaf: leaf[kept], state.sites),
-        lists=state.lists.replace(ids=ids, num_sites=len(kept), prepared=None),
-        optimizer=keep_rows(state.rows, state.optimizer, len(alive), kept),
-    )
+    parts = state.sites, state.optimizer, state.lists.ids
+    sites, optimizer, ids = _kept(state.rows, *parts, kept, place)
+    lists = state.lists.replace(ids=ids, num_sites=len(kept), prepared=None)
+    return state.replace(sites=sites, lists=lists, optimizer=optimizer)
+
+
+@partial(jax.jit, static_argnums=0)
+def _kept(
+    rows: tuple[Rows, ...] | None, sites: Sites, optimizer, ids: jax.Array, kept, place
+) -> tuple:
+    """``keep_slots``, of a state's arrays: the ids of sites that stay, and the new ids of all."""
+    optimizer = keep_rows(rows, optimizer, sites.num_sites, kept)
+    return jax.tree.map(lambda leaf: leaf[kept], sites), optimizer, place[ids]
 
 
 def refresh(state: State, *, implementation: str | Backend | None = None) -> State:

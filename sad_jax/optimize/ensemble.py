@@ -142,12 +142,13 @@ def minimize_ensemble(
     mesh = batch_mesh(len(members))
     kinds = optimizer, params_optimizer
     step = remembered_step(loss, render, color_range, *kinds, mesh=mesh, shared=len(data))
-    counts, together = site_counts(states[0], goal, steps, render), stack(states)
+    counts, together = site_counts(states[0], goal, steps, render), stack(states, mesh)
     search, begin = _search_over(mesh), time.monotonic()
     for i in range(steps):
         if i in counts:
             states = unstack(together)
-            together = stack([reach(s, loss, counts[i], *data, draw=render) for s in states])
+            states = [reach(s, loss, counts[i], *data, draw=render) for s in states]
+            together = stack(states, mesh)
         elif i and i % refresh_every == 0:
             together = search(together)
         together, _ = step(together, *data)

@@ -122,7 +122,7 @@ def make_state(
         params=params,
         params_optimizer=None if params_optimizer is None else start(params_optimizer, params),
         rows=find_rows(optimizer, padded),
-    )
+    ).on_mesh()
 
 
 def make_step(

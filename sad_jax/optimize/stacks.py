@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sad_jax.sharding import make_mesh
 
@@ -37,11 +38,24 @@ def batch_mesh(size: int) -> Mesh:
     return make_mesh(devices[:count], axis="batch")
 
 
-def stack(trees: list):
-    """Trees of one form as one tree with a leading axis."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+def stack(trees: list, mesh: Mesh):
+    """Trees of one form as one tree with a leading axis, along which a mesh cuts it.
+
+    So steps find it as they leave it, and are compiled once.
+    """
+    return _stacked(mesh)(trees)
 
 
+@functools.cache
+def _stacked(mesh: Mesh) -> Callable:
+    def stacked(trees):
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+    rows = NamedSharding(mesh, PartitionSpec(mesh.axis_names[0]))
+    return jax.jit(stacked, out_shardings=rows)
+
+
+@jax.jit
 def unstack(tree) -> list:
     """Undoes ``stack``."""
     leaves, form = jax.tree.flatten(tree)

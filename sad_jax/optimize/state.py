@@ -22,6 +22,7 @@ from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.arguments import describe
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.rows import Rows
+from sad_jax.sharding import whole
 from sad_jax.storage.pictures import as_rgb
 
 if TYPE_CHECKING:
@@ -103,6 +104,18 @@ class State(flax.struct.PyTreeNode):
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
         return self.sites.compact()
+
+    def on_mesh(self) -> State:
+        """The state, all but its lists whole on every device of theirs, as steps leave it.
+
+        Steps that find it so, too, are compiled once.
+        """
+        mesh = self.lists.mesh
+        return (
+            self
+            if mesh is None
+            else whole(self.replace(lists=None), mesh).replace(lists=self.lists)
+        )
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""

@@ -137,7 +137,7 @@ def run_gauss_newton(
         return value.astype(kind) if isinstance(value, jax.Array) else np.asarray(value, kind)
 
     changed = _gauss_newton(
-        state,
+        state.on_mesh(),
         target,
         known(steps, np.int32),
         known(damping, dtype),

@@ -32,8 +32,16 @@ def heard() -> list[sad.Progress]:
 
 
 @pytest.fixture(scope="module")
-def batch(heard) -> list[sad.FitResult]:
-    return sad.fit_batch(photos(3), CONFIG, key=KEY, progress=heard.append)
+def needed() -> dict[str, int]:
+    """How often each function was compiled for the batch."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def batch(heard, needed, compiled) -> list[sad.FitResult]:
+    results = sad.fit_batch(photos(3), CONFIG, key=KEY, progress=heard.append)
+    needed.update(compiled)
+    return results
 
 
 def test_a_batch_equals_separate_fits_of_the_same_keys(batch):
@@ -102,6 +110,11 @@ np.save({str(tmp_path / "three.npy")!r}, [r.history['psnr'][-1] for r in batch])
     subprocess.run([sys.executable, "-c", program], env=environment, check=True)
     found = np.load(tmp_path / "three.npy")
     np.testing.assert_allclose(found, [r.history["psnr"][0] for r in batch], atol=1e-2)
+
+
+def test_steps_are_compiled_once_for_each_shape(batch, needed):
+    """Their arrays lie on the devices as the steps before have left them."""
+    assert needed["jit(_advance)"] == 2  # with shorter and with whole lists
 
 
 def test_the_caller_hears_of_every_picture(batch, heard):
