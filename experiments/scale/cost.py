@@ -4,9 +4,9 @@ python -m experiments.scale.cost [--small] [--axis pixels both sites many dense]
 python -m experiments.scale.cost --one MEGAPIXELS SITES CELL
 
 One process a point, with the default engine; "XLA" are stages without it. Many sites are encoded by
-rounding alone, "round", and of more than two million there are passes, but no whole steps. A stage
-that takes less than 40 seconds is run twice and its second run counts, so that compilation does
-not; of a longer one it is a small part. The peak is the largest resident memory while the stage ran
+rounding alone, "round", and of more than a million there are no stages of plain XLA. A stage that
+takes less than 40 seconds is run twice and its second run counts, so that compilation does not; of
+a longer one it is a small part. The peak is the largest resident memory while the stage ran
 (Linux: ``clear_refs``), with all that a fit holds then: the picture, its layout in cells, the
 lists, the optimiser's state. The figure: ``experiments.scale.figure``.
 """
@@ -55,7 +55,7 @@ SMALL = {
     "dense": [(n * 5e-6, n, 2) for n in (400, 1_600)],
 }
 ENCODED = 150_000  # sites, up to which they are encoded as a fit does
-MANY = 2_000_000  # sites, above which there are neither whole steps nor stages of plain XLA
+MANY = 1_000_000  # sites, above which there are no stages of plain XLA
 
 
 def picture(pixels: float) -> np.ndarray:
@@ -118,7 +118,7 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
     config = sad.FitConfig(num_sites=sites, initial_sites=sites, cell=cell, **quality)
     task = make_task(Photo.of(picture(1e6 * megapixels)), config)
     method, key, target = FastFit(config.constants), jax.random.key(0), task.target
-    begun = meter.stage("start", lambda: sad.init_sites(task.image, sites, key=key))
+    begun = meter.stage("start", lambda: task.start(key))
     lists = meter.stage("search", lambda: exact_lists(task, begun))
     vector = jax.numpy.ones((6 + task.image.shape[2], sites), np.float32)
     for name, function in {"gradient": gradient, "curvature": gradient_and_curvature}.items():
@@ -126,10 +126,10 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
         meter.stage(name, lambda run=program: run(begun, lists, target))
     push = jax.jit(change_of_picture)
     meter.stage("push", lambda: push(begun, lists, target, vector))
-    moved = state = method.start(task, key).replace(lists=lists)
+    state = method.start(task, key).replace(lists=lists)
+    pace = method.pace(task, state, 0.6)
+    moved = meter.stage("step", lambda: method.run(state, target, pace), int(pace.steps))
     if sites <= MANY:
-        pace = method.pace(task, state, 0.6)
-        moved = meter.stage("step", lambda: method.run(state, target, pace), int(pace.steps))
         plain = resolve("xla", begun, k=task.canvas.k)
         search = {"implementation": plain}
         meter.stage("search, XLA", lambda: sad.find_candidates(begun, task.canvas, **search))
