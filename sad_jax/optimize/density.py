@@ -91,13 +91,18 @@ def worth_moving(stats: Statistics, alive: np.ndarray, prunes: int, most: int, w
 
 
 def largest(score: np.ndarray, count: int) -> np.ndarray:
-    """Ids of the ``count`` largest finite scores, largest first, ties by id."""
+    """Ids of the ``count`` largest finite scores, largest first, ties by id.
+
+    Of equal ones of which only some are taken, as many are taken everywhere: a fit starts with its
+    sites in order of place, and no part of a plain ground shall lose them all.
+    """
     ids = np.flatnonzero(np.isfinite(score))
     count = min(count, len(ids))
     if 0 < count < len(ids):  # sorting all of them takes ten times as long
         least = np.partition(score[ids], -count)[-count]
         above, ties = ids[score[ids] > least], ids[score[ids] == least]
-        ids = np.sort(np.concatenate([above, ties[: count - len(above)]]))
+        wanted = count - len(above)
+        ids = np.sort(np.concatenate([above, ties[np.arange(wanted) * len(ties) // wanted]]))
     return ids[np.argsort(-score[ids], kind="stable")][:count]
 
 

@@ -92,7 +92,7 @@ def test_of_sites_with_pixels_of_their_own_the_least_different_go_first(make_sit
 
 @pytest.mark.slow
 def test_one_bright_pixel_is_kept():
-    """Though the sites on black pixels, which own more of them, must go; not with every key."""
+    """Though the sites on black pixels, which own more of them, must go."""
     image = np.zeros((12, 12, 3), np.float32)
     image[5, 7] = 1
     result = sad.fit(image, sad.FitConfig.paper(num_sites=10), key=jax.random.key(2))

@@ -75,6 +75,17 @@ def test_the_cheapest_cost_least_ties_by_id():
     assert density.cheapest(stats, alive, 3).tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("equal", [7, 8, 64, 1000])
+def test_of_equal_ones_as_many_are_taken_everywhere(equal):
+    score = np.concatenate([np.full(equal, 2.0), [3.0, 1.0, -np.inf, np.nan]])
+    for count in range(2, equal + 1):
+        first, *others = density.largest(score, count + 1)
+        assert first == equal  # the one that is larger
+        assert len(others) == count
+        assert others[0] == 0
+        assert np.ptp(np.diff([*others, equal])) <= 1  # from one to the next
+
+
 def made_up(**fields) -> density.Statistics:
     """Statistics of five sites."""
     ones = {
