@@ -89,8 +89,9 @@ Floats times_contrast(const Pixel<C>& pixel, int m, const Vectors<C>& other) {
 
 // Adds what a cotangent of the pixel gives member m, in (phi, colour). Returns the end of that.
 template <int C>
-[[gnu::always_inline]] inline Floats* pull_back(const Pixel<C>& pixel, int m, const Vectors<C>& cotangent, const Floats* phi,
-                  Floats* to) {
+[[gnu::always_inline]] inline Floats* pull_back(const Pixel<C>& pixel, int m,
+                                                const Vectors<C>& cotangent, const Floats* phi,
+                                                Floats* to) {
   const Floats weight = pixel.weight(m), logit = weight * times_contrast(pixel, m, cotangent);
   for (int i = 0; i < PHI; ++i) *to++ += logit * phi[i];
   for (int c = 0; c < pixel.channels(); ++c) *to++ += weight * cotangent[c];

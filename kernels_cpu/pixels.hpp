@@ -98,7 +98,7 @@ class Pixel {
       const Floats dx = x - f[0], dy = y - f[1];
       const Floats p = f[2] * dx + f[3] * dy, q = (f[2] * dy - f[3] * dx) * f[4];
       const Floats d = distance(p * p + q * q);
-      const Floats score = maximum(f[5] * (d - f[6]), member.least);
+      const Floats score = maximum(member.least, f[5] * (d - f[6]));
       least = minimum(score, least);
       member.p = p;
       member.q = q;

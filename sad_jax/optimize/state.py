@@ -110,12 +110,10 @@ class State(flax.struct.PyTreeNode):
 
         Steps that find it so, too, are compiled once.
         """
-        mesh = self.lists.mesh
-        return (
-            self
-            if mesh is None
-            else whole(self.replace(lists=None), mesh).replace(lists=self.lists)
-        )
+        if self.lists.mesh is None:
+            return self
+        rest = whole(self.replace(lists=None), self.lists.mesh)
+        return rest.replace(lists=self.lists)
 
     def image(self) -> jax.Array:
         """The picture as it stands, float[H, W, C]."""
