@@ -25,7 +25,7 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "jax": jax.__version__,
         "jaxlib": jaxlib.__version__,
-        "commit": _commit(),
+        "commit": commit(),
         "command": " ".join(["python -m", _module(), *sys.argv[1:]]),
     }
 
@@ -67,7 +67,7 @@ def _processor() -> str:
         return platform.processor()
 
 
-def _commit() -> str:
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+def commit(folder: str | Path = Path(__file__).parent) -> str:
+    """The commit in a folder, "-dirty" where files differ from it."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -90,7 +90,7 @@ class Pixel {
     x = corner_x_ + float(pixel % cell_);
     y = corner_y_ + float(pixel / cell_);
     Floats least = all(INFINITE), total{};
-    Vectors<C> sum(channels());  // in registers: what is reached by a pointer is stored at each turn
+    Vectors<C> sum(channels());  // kept in registers, as nothing points to it
     for (int c = 0; c < channels(); ++c) sum[c] = Floats{};
     for (int m = 0; m < count_; ++m) {
       Member& member = members_[m];
@@ -146,7 +146,7 @@ class Pixel {
     int number;
     const float* fields;
     Ints inside;   // the lanes that list it
-    Floats least;  // a score that leaves these alone, and is infinite elsewhere
+    Floats least;  // the least score it may have: infinite in lanes that do not list it
     Floats p, q, distance, weight;
   };
 

@@ -118,7 +118,7 @@ def measure_fit(meter: Meter, megapixels: float, sites: int, cell: int) -> tuple
     config = sad.FitConfig(num_sites=sites, initial_sites=sites, cell=cell, **quality)
     task = make_task(Photo.of(picture(1e6 * megapixels)), config)
     method, key, target = FastFit(config.constants), jax.random.key(0), task.target
-    begun = meter.stage("start", lambda: task.start(key))
+    begun = meter.stage("start", lambda: task.start(key, sites))
     lists = meter.stage("search", lambda: exact_lists(task, begun))
     vector = jax.numpy.ones((6 + task.image.shape[2], sites), np.float32)
     for name, function in {"gradient": gradient, "curvature": gradient_and_curvature}.items():

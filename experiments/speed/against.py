@@ -17,7 +17,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from experiments.machine import read_rows, table, write_report
+from experiments.machine import commit, read_rows, table, write_report
 
 COLUMNS = ("photo", "sites", "commit", "psnr", "processor_seconds", "seconds", "bytes")
 ONE = """
@@ -36,19 +36,14 @@ print(json.dumps(figures | {"bytes": len(result.data)}))
 """
 
 
-def fit(folder: str, photo: str, sites: int, options: str) -> dict:
+def fit(folder: Path, photo: str, sites: int, options: str) -> dict:
     """The figures of one fit by the package in ``folder``."""
     command = [sys.executable, "-c", ONE, str(Path(photo).resolve()), str(sites), options]
-    settings = os.environ | {"PYTHONPATH": folder}
+    settings = os.environ | {"PYTHONPATH": str(folder)}
     run = subprocess.run(
         command, cwd=folder, env=settings, stdout=subprocess.PIPE, text=True, check=True
     )
     return json.loads(run.stdout.splitlines()[-1])
-
-
-def commit_of(folder: str) -> str:
-    command = ["git", "-C", folder, "rev-parse", "--short", "HEAD"]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 def main() -> None:
@@ -60,11 +55,12 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     rows, show = read_rows(args.json), table(COLUMNS)
-    here = str(Path(__file__).resolve().parents[2])
+    here = Path(__file__).resolve().parents[2]
+    sides = [(Path(args.folder).resolve(), "{}"), (here, args.options)]
     for sites in args.sites:
         for photo in args.photos:
-            for folder, options in ((args.folder, "{}"), (here, args.options)):
-                point = {"photo": Path(photo).stem, "sites": sites, "commit": commit_of(folder)}
+            for folder, options in sides:
+                point = {"photo": Path(photo).stem, "sites": sites, "commit": commit(folder)}
                 if any(point.items() <= row.items() for row in rows):
                     continue
                 rows.append(point | fit(folder, photo, sites, options))

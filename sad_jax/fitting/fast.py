@@ -37,7 +37,6 @@ from sad_jax.optimize.least_squares import Errors, Target
 from sad_jax.optimize.rows import find_rows
 from sad_jax.optimize.state import Best, State
 from sad_jax.optimize.steps import run_gauss_newton
-from sad_jax.sharding import whole
 
 
 class Pace(NamedTuple):
@@ -70,7 +69,7 @@ class FastFit:
         )
 
     def start(self, task: Task, key: jax.Array) -> State:
-        sites = whole(task.frame.enter(task.start(key), task.initial), task.mesh)
+        sites = task.start(key, task.initial)
         return State(
             sites=sites,
             lists=exact_lists(task, sites, self.canvas(task, 0)),

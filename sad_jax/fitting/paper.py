@@ -63,7 +63,7 @@ class PaperFit:
     def start(self, task: Task, key: jax.Array) -> State:
         start_key, list_key, key = jax.random.split(key, 3)
         capacity, frame = self.schedule(task).capacity, task.frame
-        sites = whole(frame.enter(task.start(start_key), capacity), task.mesh)
+        sites = task.start(start_key, capacity)
         lists = seed(frame.canvas, task.mesh, sites, list_key, np.int32(capacity))
         passes = levels(frame.canvas.grid) - levels(frame.own.grid)  # of jumps beyond the picture
         optimizer = paper_optimizer(self.recipe.rates)

@@ -20,6 +20,7 @@ from sad_jax.model.room import check_fit_room
 from sad_jax.model.sites import Sites, along_curve
 from sad_jax.model.value_range import ValueRange
 from sad_jax.optimize.least_squares import Target
+from sad_jax.sharding import whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,10 +68,13 @@ class Task:
         channels = self.image.shape[2]
         return self.frame.canvas, channels, *(self.frame.slots(count) for count in counts)
 
-    def start(self, key: jax.Array) -> Sites:
-        """The picture's sites at the start, in order of place: what neighbours need is near."""
+    def start(self, key: jax.Array, count: int) -> Sites:
+        """The sites at the start, in the frame with rows for ``count``, whole on every device.
+
+        They are in order of place: what neighbours need is near.
+        """
         sites = start_sites(self.image, self.canvas, self.initial, key)
-        return along_curve(sites, self.canvas)
+        return whole(self.frame.enter(along_curve(sites, self.canvas), count), self.mesh)
 
 
 def make_task(photo: Photo | PhotoInBands, config: FitConfig) -> Task:
