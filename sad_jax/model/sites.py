@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sad_jax import html
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.pytree import PyTree
 from sad_jax.varying import check_axes
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
@@ -29,7 +29,7 @@ LIMITS = {  # of magnitudes: within them no score and no distance overflows floa
 }
 
 
-class Sites(flax.struct.PyTreeNode):
+class Sites(PyTree):
     """A Soft Anisotropic Diagram: N sites, each one a differentiable row of every field.
 
     Attributes:

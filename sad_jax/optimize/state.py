@@ -6,7 +6,6 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,7 @@ from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.arguments import describe
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.rows import Rows
+from sad_jax.pytree import PyTree, static
 from sad_jax.sharding import whole
 from sad_jax.storage.pictures import as_rgb
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sad_jax.viewer.page import Page
 
 
-class Best(flax.struct.PyTreeNode):
+class Best(PyTree):
     """The sites of least loss that a fit has seen as a decoder draws them: on their exact lists.
 
     Attributes:
@@ -52,7 +52,7 @@ class Best(flax.struct.PyTreeNode):
         )
 
 
-class State(flax.struct.PyTreeNode):
+class State(PyTree):
     """Everything that is carried from step to step, by a fit and by a loss of the user's own.
 
     Attributes:
@@ -74,11 +74,11 @@ class State(flax.struct.PyTreeNode):
     lists: Candidates
     optimizer: optax.OptState
     step: jax.Array
-    value: jax.Array = flax.struct.field(default_factory=lambda: jnp.float32(jnp.nan))
+    value: jax.Array = dataclasses.field(default_factory=lambda: jnp.asarray(np.float32(np.nan)))
     key: jax.Array | None = None
     params: Any = None
     params_optimizer: optax.OptState = None
-    rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None, repr=False)
+    rows: tuple[Rows, ...] | None = static(default=None, repr=False)
     best: Best | None = None
 
     @property
