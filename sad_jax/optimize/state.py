@@ -43,7 +43,7 @@ class Best(PyTree):
     @classmethod
     def none_yet(cls, sites: Sites) -> Best:
         """Nothing seen; ``sites`` give the shapes."""
-        return cls(sites, jnp.full((), jnp.inf, sites.color.dtype))
+        return cls(sites, jax.device_put(np.asarray(np.inf, sites.color.dtype)))
 
     def or_else(self, sites: Sites, loss: jax.Array, counts: jax.Array | bool) -> Best:
         """The better of this and other sites, if those count."""
@@ -74,7 +74,7 @@ class State(PyTree):
     lists: Candidates
     optimizer: optax.OptState
     step: jax.Array
-    value: jax.Array = dataclasses.field(default_factory=lambda: jnp.asarray(np.float32(np.nan)))
+    value: jax.Array = dataclasses.field(default_factory=lambda: jax.device_put(np.float32(np.nan)))
     key: jax.Array | None = None
     params: Any = None
     params_optimizer: optax.OptState = None
@@ -89,7 +89,7 @@ class State(PyTree):
     @property
     def num_sites(self) -> Any:
         """Sites in the picture, an int; int[B] for a batch of states. It waits for the device."""
-        count = np.sum(jax.device_get(self.alive), axis=-1)
+        count = np.sum(self.sites.known_alive, axis=-1)
         return count if count.ndim else int(count)
 
     def compact(self) -> Sites:
@@ -98,9 +98,9 @@ class State(PyTree):
         Raises:
           ValueError: a batch of states, whose pictures may differ in their number of sites.
         """
-        if self.alive.ndim != 1:
+        if np.ndim(self.sites.radius) != 1:
             raise ValueError(
-                f"expected one state, got a batch of shape {self.alive.shape[:-1]}; "
+                f"expected one state, got a batch of shape {np.shape(self.sites.radius)[:-1]}; "
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
         return self.sites.compact()
