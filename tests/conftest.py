@@ -26,7 +26,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # has one of its own, which does not know them all.
 if "XLA_FLAGS" not in os.environ and importlib.util.find_spec("jax_plugins") is None:
     QUICKER = {"xla_backend_optimization_level": "0", "xla_cpu_use_fusion_emitters": "false"}
-    QUICKER["xla_cpu_parallel_codegen_split_count"] = "1"  # parts of a program, made on all cores
     for path in Path(importlib.util.find_spec("jaxlib").origin).parent.glob("libjax_common.*"):
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             known = [name for name in QUICKER if text.find(name.encode()) >= 0]
