@@ -141,7 +141,9 @@ ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray members, Floa
                   ffi::Span<const float> numbers) {
   const Setting setting = setting_of(loss, numbers);
   if (setting.loss == Loss::none) return unknown(loss);
-  const auto draw = size(*out, 2) == size(image, 2) ? drawn<ChangeByOne> : drawn<ChangeByTwo>;
+  const int64_t steps = size(*out, 2) / size(image, 2);
+  if (steps > 2) return ffi::Error::InvalidArgument("expected at most 2 steps of a site");
+  const auto draw = steps == 1 ? drawn<ChangeByOne> : drawn<ChangeByTwo>;
   return draw(pool, table, members, &image, &weight, out, cell, setting);
 }
 

@@ -315,6 +315,22 @@ def test_parked_sites_in_a_list_get_finite_steps(smooth):
         np.testing.assert_allclose(a[2:], b[2:], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_after_the_first_lists_lengths_are_guessed_unless_all_are_to_be_measured(smooth):
+    sites, lists, target, _ = smooth
+    always = partial(run_gauss_newton, optimizer=gn.scale_by_plane(measured_every=1))
+    states = [run(make_state(sites, lists), target, 3, 0.1) for run in (run, always)]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(a, b)
+    guessed, measured = (
+        run(state, target, 3, 0.1) for run, state in zip((run, always), states, strict=True)
+    )
+    assert guessed.optimizer.overlap.age[:4].tolist() == [1, 2, 2, 0]
+    assert measured.optimizer.overlap.age[:4].tolist() == [1, 1, 1, 0]
+    assert np.any(guessed.sites.position != measured.sites.position)
+    np.testing.assert_allclose(guessed.value, measured.value, rtol=0.1)
+
+
 def test_steps_lower_the_error(smooth):
     sites, lists, target, image = smooth
     error = lambda state: np.mean((sad.render(state.sites, state.lists) - image) ** 2)  # noqa: E731
