@@ -84,7 +84,7 @@ def _squares(bands: Iterable[np.ndarray], photo: np.ndarray) -> Iterator[float]:
 
 
 def _psnr_of(squares: float, photo: np.ndarray) -> float:
-    return float(jax.device_get(mse_to_psnr(jax.device_put(squares / photo.size))))
+    return float(jax.device_get(mse_to_psnr(jax.device_put(np.float32(squares / photo.size)))))
 
 
 def ssim(a: Float[ArrayLike, "H W C"], b: Float[ArrayLike, "H W C"]) -> float:

@@ -96,7 +96,7 @@ def test_a_folder_by_the_workers_of_dask_and_by_an_array_of_jobs(run):
     for name in ("photos/a", "photos/b", "photos/part7/c"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         sad.write_image(f"{name}.png", np.random.default_rng(0).random((8, 9, 3)))
-    quick = "--sites 5 --steps 3 --out"
+    quick = "--sites 12 --k 4 --steps 3 --out"
     run(lines("dask scheduler").replace("--out", quick))
     assert {path.stem for path in Path("out").glob("*.sad")} == {"a", "b"}
     run(lines("SLURM_ARRAY_TASK_ID").replace("--out", quick))

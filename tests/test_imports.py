@@ -13,7 +13,7 @@ import sad_jax
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [  # from the ground up; the packages of one layer know nothing of each other
-    {"sad_jax.html", "sad_jax.colormap"},
+    {"sad_jax.html", "sad_jax.colormap", "sad_jax.pytree"},
     {"sad_jax.varying", "sad_jax.broadcasting", "sad_jax.transferring"},
     {"sad_jax.by_platform", "sad_jax.with_transpose", "sad_jax.version"},
     {"sad_jax.model"},

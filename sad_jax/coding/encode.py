@@ -62,10 +62,11 @@ def rounded(job: Job, quality: float, effort: Effort | None = EFFORT) -> codec.R
     lists = relaxation.find_lists(job.sites)
     error = None if job.known else ASSUMED_ERROR
     steps = base_steps(job.frame.enter(job.sites), lists, job.target, quality, error)
-    radii = [float(f(job.sites.radius)) * PIXEL for f in (np.min, np.max)]
+    position, radius = jax.device_get((job.sites.position, job.sites.radius))
+    radii = [float(f(radius)) * PIXEL for f in (np.min, np.max)]
     least = min(PIXEL, math.floor(radii[0]))
     bits = cell_bits(job.canvas, job.sites.num_sites)
-    farthest = float(np.max(abs(job.sites.position))) * PIXEL / 2**bits
+    farthest = float(np.max(abs(position))) * PIXEL / 2**bits
     if max(map(abs, radii)) > LARGEST_RADIUS or farthest >= 2 ** (MOST_CURVE_BITS - 1):
         raise ValueError(
             "expected sites near their canvas, with no free slots, for a compact file, got radii "

@@ -149,7 +149,7 @@ def _quality_of_loss(loss: float) -> float:
 def picture_psnr(job: Job, sites: Sites) -> float:
     """PSNR of sites with colours in the target's range, on their exact lists; all pixels alike."""
     target, color = job.target, job.value_range.to_unit(sites.color)
-    unit, frame = job.frame.enter(sites.replace(color=jnp.asarray(color))), job.frame
+    unit, frame = job.frame.enter(sites.replace(color=jax.device_put(color))), job.frame
     near = unknown_lists(frame.canvas, unit, target.mesh)
     lists = find_candidates(unit, frame.canvas, near=near, implementation=target.backend)
     drawn = render(unit, lists, implementation=target.backend)
@@ -164,7 +164,7 @@ def _mean_square(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def _own_range(job: Job) -> Sites:
-    return job.sites.replace(color=jnp.asarray(job.value_range.from_unit(job.sites.color)))
+    return job.sites.replace(color=jax.device_put(job.value_range.from_unit(job.sites.color)))
 
 
 def _within(quality: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from sad_jax.lists.candidates import Candidates, unknown_lists
@@ -99,8 +99,8 @@ class Relaxation:
         return State(
             sites=inside,
             lists=self.lists or self._find_lists(inside),
-            optimizer=OPTIMIZER.init(inside),
-            step=jnp.int32(0),
+            optimizer=jax.jit(OPTIMIZER.init)(inside),
+            step=jax.device_put(np.int32(0)),
             rows=self.rows,
             best=Best.none_yet(inside),
         )

@@ -9,7 +9,7 @@ which the last make up for the first.
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 
 from sad_jax.coding.relax import Relaxation
@@ -154,4 +154,4 @@ class Draft:
             "direction": direction,
             "log_aniso": self.aniso / UNITS,
         }
-        return Sites(**{n: jnp.asarray(v, jnp.float32) for n, v in fields.items()})
+        return Sites(**{n: jax.device_put(np.asarray(v, np.float32)) for n, v in fields.items()})

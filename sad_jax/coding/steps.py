@@ -47,7 +47,7 @@ def base_steps(
       error: the picture's mean squared error, if it is not that against the target.
     """
     found, in_phi, in_tangents = jax.device_get(_curvature(sites, lists, target))
-    alive, sites = np.asarray(sites.alive), sites.compact()
+    alive, sites = sites.known_alive, sites.compact()
     in_phi, in_tangents = in_phi[..., alive], in_tangents[..., alive]
     worth, shape = _worth(sites, lists.canvas.size, in_phi, in_tangents), _shapes(sites, lists)
     steps = {}

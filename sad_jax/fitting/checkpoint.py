@@ -23,12 +23,12 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.fitting.config import FitConfig
+from sad_jax.fitting.packing import names_of, pack, unpack, with_names
 from sad_jax.fitting.photo import Photo, PhotoInBands
 from sad_jax.fitting.result import new_history
 from sad_jax.lists.candidates import Candidates, shape_of_lists
@@ -103,11 +103,11 @@ def format_checkpoint(
     rows = min(map(len, history.values()))  # Ctrl-C may have come amid the writing of one
     tree = {
         "fit": identity,
-        "state": flax.serialization.to_state_dict(_on_host(state)),
+        "state": names_of(_on_host(state)),
         "history": {name: values[:rows] for name, values in history.items()},
         "seconds": seconds,
     }
-    body = flax.serialization.msgpack_serialize(jax.tree.map(_host, tree))
+    body = pack(jax.tree.map(_host, tree))
     return _HEADER.pack(MAGIC, FORMAT, zlib.crc32(body)) + body
 
 
@@ -200,7 +200,7 @@ def _unpack(data: bytes) -> dict[str, Any]:
             f"expected the checksum {stored:08x}, got {found:08x}: a damaged checkpoint"
         )
     try:
-        tree = flax.serialization.msgpack_restore(data[_HEADER.size :])
+        tree = unpack(data[_HEADER.size :])
     except Exception as error:  # msgpack and NumPy raise many kinds
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"expected a whole checkpoint, got {reason:.100}") from None
@@ -215,12 +215,12 @@ def _restore(tree: Any, like: State) -> State:
     slots, capacity = _count_slots(tree), like.sites.num_sites
     if not 1 <= slots <= capacity:
         raise ValueError(f"expected a checkpoint of 1 to {capacity} sites, got {slots}")
-    for path, found, start in _pairs(tree, flax.serialization.to_state_dict(plain)):
+    for path, found, start in _pairs(tree, names_of(plain)):
         _check_leaf(path, found, start, _shapes(path, np.shape(start), like.lists, slots))
     ids, least = tree["lists"]["ids"], min(int(tree["step"]), int(tree["lists"]["passes"]))
     if ids.min() < -1 or ids.max() >= slots or least < 0:
         raise ValueError("expected a checkpoint of ids and counts in range, got others")
-    state = flax.serialization.from_state_dict(plain, tree)
+    state = with_names(plain, tree)
     canvas, k, mesh = like.lists.canvas, ids.shape[-1], like.lists.mesh
     canvas = canvas if min(canvas.k, slots) == k else Canvas.of(canvas, k=k)
     if mesh is not None:

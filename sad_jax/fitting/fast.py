@@ -76,8 +76,8 @@ class FastFit:
         return State(
             sites=sites,
             lists=exact_lists(task, sites, self.canvas(task, 0)),
-            optimizer=self.optimizer.init(sites),
-            step=jnp.int32(0),
+            optimizer=jax.jit(self.optimizer.init)(sites),
+            step=jax.device_put(np.int32(0)),
             rows=find_rows(self.optimizer, sites),
             best=Best.none_yet(sites),
         )
@@ -166,7 +166,8 @@ class FastFit:
         assert best is not None  # of a fit
         last = thin(state, task.target, task.image, task.budget).compact()
         sites, errors = self._solve_colors(task, last)
-        if best.loss < jnp.inf and not errors.loss <= best.loss:
+        known, last_loss = jax.device_get((best.loss, errors.loss))
+        if known < np.inf and not last_loss <= known:
             sites, errors = self._solve_colors(task, best.sites.compact())
         return task.frame.leave(sites), errors.mse
 

@@ -70,8 +70,8 @@ class PaperFit:
         return State(
             sites=sites,
             lists=lists.replace(passes=lists.passes + passes),
-            optimizer=optimizer.init(sites),
-            step=jnp.int32(0),
+            optimizer=jax.jit(optimizer.init)(sites),
+            step=jax.device_put(np.int32(0)),
             rows=find_rows(optimizer, sites),
             key=key,
             best=Best.none_yet(sites),

@@ -79,7 +79,7 @@ class Photo:
 
     def target(self, canvas: Canvas, loss: str, implementation: str | None) -> Target:
         """What the optimisers compare with."""
-        image = jnp.asarray(self.values)
+        image = jax.device_put(self.values)
         backend = resolve(implementation, image, k=canvas.k)
         return make_target(canvas.grid, image, self.weight, loss=loss, backend=backend)
 
@@ -207,7 +207,7 @@ def check_mask(
         )
     if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() == 0:
         raise ValueError("expected mask weights that are finite, at least 0 and not all 0")
-    return jnp.asarray(weight)
+    return jax.device_put(weight)
 
 
 def _is_spread(array) -> bool:

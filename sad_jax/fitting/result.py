@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Float
@@ -143,7 +142,7 @@ class Finished:
         values = ValueRange(*(float(np.float32(value)) for value in task.value_range))
         sites = along_curve(sites, task.canvas)
         job = Job(sites, task.canvas, task.target, values, known=True, frame=task.frame)
-        own = sites.replace(color=jnp.asarray(values.from_unit(sites.color)))
+        own = sites.replace(color=jax.device_put(values.from_unit(sites.color)))
         return cls(own, encode_to(job, task.aim), mse)
 
 
@@ -183,7 +182,7 @@ def _drawn(task: Task, sites: Sites) -> Iterable:
     """The picture of sites with the photo's own values as colours, in [0, 1], at the photo's size,
     in bands of rows; of a mesh as a whole, which lies there in bands."""
     frame, values, samples = task.frame, task.value_range, task.target.samples
-    unit = frame.enter(sites.replace(color=jnp.asarray(values.to_unit(sites.color))))
+    unit = frame.enter(sites.replace(color=jax.device_put(values.to_unit(sites.color))))
     if task.mesh is not None:
         return [render(unit, exact_lists(task, unit))]
     bands = frame.crop_bands(render_bands(unit, frame.canvas, partial(exact_lists, task)))

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,13 +16,14 @@ from jaxtyping import Array, Int
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas, Grid
 from sad_jax.model.sites import Sites
+from sad_jax.pytree import PyTree, static
 from sad_jax.sharding import over_bands, padded_rows, place_rows
 from sad_jax.varying import alongside, check_axes
 
 Prepared = tuple[jax.Array, jax.Array] | jax.Array | None
 
 
-class Candidates(flax.struct.PyTreeNode):
+class Candidates(PyTree):
     """The lists of all cells of a canvas.
 
     Attributes:
@@ -43,10 +43,10 @@ class Candidates(flax.struct.PyTreeNode):
 
     ids: Int[Array, "Hc Wc K"]
     passes: Int[Array, ""]
-    canvas: Canvas = flax.struct.field(pytree_node=False)
-    num_sites: int = flax.struct.field(pytree_node=False)
+    canvas: Canvas = static()
+    num_sites: int = static()
     prepared: Prepared = None
-    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
+    mesh: Mesh | None = static(default=None)
 
     @property
     def k(self) -> int:

@@ -15,7 +15,6 @@ import math
 from collections.abc import Iterable, Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sad_jax.model.canvas import Canvas
@@ -93,4 +92,4 @@ class Frame:
     def pad_rows(self, free: np.ndarray) -> jax.Array:
         """float[R, slots] of bool[R, N]: free slots are false."""
         missing = self.slots(free.shape[1]) - free.shape[1]
-        return jnp.asarray(np.pad(free, ((0, 0), (0, missing))), jnp.float32)
+        return jax.device_put(np.pad(free, ((0, 0), (0, missing))).astype(np.float32))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from sad_jax import html
 from sad_jax.model.arguments import describe
 from sad_jax.model.canvas import Canvas
+from sad_jax.pytree import PyTree
 from sad_jax.varying import check_axes
 
 RADIUS_RANGE = (1.0, 512.0)  # pixels
@@ -29,7 +29,7 @@ LIMITS = {  # of magnitudes: within them no score and no distance overflows floa
 }
 
 
-class Sites(flax.struct.PyTreeNode):
+class Sites(PyTree):
     """A Soft Anisotropic Diagram: N sites, each one a differentiable row of every field.
 
     Attributes:
@@ -61,19 +61,24 @@ class Sites(flax.struct.PyTreeNode):
         """Which rows hold a site of the picture; the others are free slots, see ``park``."""
         return is_alive(self.radius)
 
+    @property
+    def known_alive(self) -> np.ndarray:
+        """``alive`` on the host, where nothing need be compiled for it."""
+        return np.asarray(jax.device_get(self.radius)) != PARKED_RADIUS
+
     def compact(self) -> Sites:
         """The rows that hold a site of the picture."""
-        sites, alive = jax.device_get((self, self.alive))
-        return jax.device_put(jax.tree.map(lambda leaf: leaf[alive], sites))
+        sites = jax.device_get(self)
+        return jax.device_put(jax.tree.map(lambda leaf: leaf[sites.known_alive], sites))
 
     def _repr_html_(self) -> str:
         """Where the sites lie, in their colours, and their figures, as notebooks show them."""
-        position, color = (np.asarray(a)[self.alive] for a in (self.position, self.color))
+        position, color = (np.asarray(a)[self.known_alive] for a in (self.position, self.color))
         return html.beside(html.dots(position, color), self.table())
 
     def table(self) -> str:
         """Number, channels, and of every field the least, middle and largest value, as HTML."""
-        alive = np.asarray(self.alive)
+        alive = self.known_alive
         head = f"<b>{np.sum(alive):,} sites</b>, {self.channels} channels, {len(alive):,} slots"
         rows: list[tuple[str, ...]] = [("field", "least", "median", "largest")]
         for name in ("position", "log_tau", "radius", "color", "log_aniso"):
@@ -291,7 +296,8 @@ def park(sites: Sites, ids: np.ndarray) -> Sites:
 
 def unparked(sites: Sites) -> Sites:
     """The sites as optimisers see them: the radius of a free slot, zero here, rules no norm."""
-    return sites.replace(radius=sites.radius * sites.alive)
+    alive = sites.known_alive if isinstance(sites.radius, np.ndarray) else sites.alive
+    return sites.replace(radius=sites.radius * alive)
 
 
 @partial(jax.jit, static_argnums=1)

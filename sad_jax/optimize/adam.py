@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -32,6 +32,7 @@ class Rates:
 RATES = Rates()
 
 
+@cache
 def paper_optimizer(rates: Rates = RATES) -> optax.GradientTransformationExtraArgs:
     """The published optimiser: log-tau diffusion, Adam with isotropic vectors, rates per field.
 

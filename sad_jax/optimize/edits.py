@@ -48,7 +48,7 @@ def edit(
       the first decides.
     """
     sites = jax.device_get(state.sites)
-    alive = np.array(jax.device_get(state.alive))
+    alive = sites.known_alive
     gone = density.cheapest(stats, alive, prunes)
     alive[gone] = False
     free = np.flatnonzero(~alive)
@@ -78,7 +78,7 @@ def change_sites(
     """
     stats = density.statistics(state.sites, state.lists, target)
     if moves:
-        moves = density.worth_moving(stats, np.asarray(state.alive), prunes, moves, worth)
+        moves = density.worth_moving(stats, state.sites.known_alive, prunes, moves, worth)
     return edit(state, stats, image, prunes=prunes + moves, splits=splits + moves)
 
 
@@ -99,7 +99,7 @@ def keep_slots(state: State, slots: int) -> State:
 
     The lists are renumbered; -1 stands where a site is no more, so ``refresh`` must follow.
     """
-    alive = np.asarray(state.alive)
+    alive = state.sites.known_alive
     kept = np.sort(np.argsort(~alive, kind="stable")[:slots])
     place = np.full(len(alive), -1, np.int32)
     place[kept] = np.arange(len(kept))

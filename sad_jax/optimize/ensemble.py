@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,10 +37,11 @@ from sad_jax.optimize.loop import (
 )
 from sad_jax.optimize.stacks import batch_mesh, side_by_side, stack, unstack
 from sad_jax.optimize.state import Progress, State
+from sad_jax.pytree import PyTree
 from sad_jax.transferring import transferring
 
 
-class Ensemble(flax.struct.PyTreeNode):
+class Ensemble(PyTree):
     """What R starts have come to.
 
     Attributes:

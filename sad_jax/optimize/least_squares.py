@@ -25,7 +25,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,6 +47,7 @@ from sad_jax.model.score import Pixel, dot
 from sad_jax.model.sites import Sites
 from sad_jax.model.supersampling import repeated, shrunk
 from sad_jax.model.tangent import site_gradient
+from sad_jax.pytree import PyTree, static
 from sad_jax.sharding import along_rows, padded_rows
 
 HUBER_WIDTH = 0.05  # |e| up to which the loss is quadratic
@@ -76,7 +76,7 @@ class Errors(NamedTuple):
     of_sites: jax.Array
 
 
-class Target(flax.struct.PyTreeNode):
+class Target(PyTree):
     """The picture to fit, laid out in blocks of cells.
 
     ``image``: [blocks, cell * cell, C, lanes]; ``weight``: the same with one channel, zero beyond
@@ -91,10 +91,10 @@ class Target(flax.struct.PyTreeNode):
     scale: jax.Array
     values: jax.Array
     corner: jax.Array
-    loss: str = flax.struct.field(pytree_node=False)
-    backend: Backend = flax.struct.field(pytree_node=False)
-    mesh: Mesh | None = flax.struct.field(pytree_node=False, default=None)
-    samples: int = flax.struct.field(pytree_node=False, default=1)
+    loss: str = static()
+    backend: Backend = static()
+    mesh: Mesh | None = static(default=None)
+    samples: int = static(default=1)
 
     def picture(self, grid: Grid) -> jax.Array:
         """The picture float[H, W, C] that was laid out."""

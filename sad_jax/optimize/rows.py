@@ -43,12 +43,21 @@ def find_rows(optimizer: optax.GradientTransformation, sites: Sites) -> tuple[Ro
     n = sites.num_sites
     here, more = (jax.eval_shape(optimizer.init, _shapes(sites, count)) for count in (n, n + 1))
     probe = _with_distinct_numbers(sites)
-    with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):  # also within jit
-        leaves = jax.tree.leaves(optimizer.init(jax.device_put(probe)))
+    leaves = jax.tree.leaves(_started_with(optimizer, probe))
     return tuple(
         _rows_of(leaf, a.shape, b.shape, probe)
         for leaf, a, b in zip(leaves, jax.tree.leaves(here), jax.tree.leaves(more), strict=True)
     )
+
+
+def _started_with(optimizer: optax.GradientTransformation, sites: Sites) -> Any:
+    """``optimizer.init`` of sites in numpy, in numbers also within ``jit``."""
+    with jax.transfer_guard("allow"):
+        placed = jax.device_put(sites)
+        if not isinstance(placed.radius, jax.core.Tracer):
+            return jax.jit(optimizer.init)(placed)  # one program, where each field has several
+        with jax.ensure_compile_time_eval():
+            return optimizer.init(jax.device_put(sites))
 
 
 def renew_rows(
@@ -81,27 +90,36 @@ def renew_rows(
     def renew(mark: Rows | tuple, part):
         if not isinstance(mark, Rows):
             return jax.tree.map(partial(_started, sites=seen), mark, part)
-        if mark.axis is None:
-            return part
-        changed, field = np.zeros(sites.num_sites, bool), None
-        changed[new] = True
-        if isinstance(mark.start, str):
-            changed[gone] = True
-            field = jax.device_put(getattr(seen, mark.start))
-        return _mix(mark, part, jax.device_put(changed), field)
+        return mixed.pop(0) if mark.axis is not None else part
 
-    return jax.tree.map(renew, marks, optimizer_state, is_leaf=_is_history)
+    nodes, form = jax.tree.flatten(marks, is_leaf=_is_history)
+    parts = form.flatten_up_to(optimizer_state)  # type: ignore[attr-defined]
+    ours = [i for i, m in enumerate(nodes) if isinstance(m, Rows) and m.axis is not None]
+    kinds = tuple(nodes[i] for i in ours)
+    fields = {m.start: getattr(seen, m.start) for m in kinds if isinstance(m.start, str)}
+    changed, moved = np.zeros((2, sites.num_sites), bool)
+    changed[new], moved[new], moved[gone] = True, True, True
+    mixed = _mix(kinds, [parts[i] for i in ours], *jax.device_put((changed, moved, fields)))
+    return jax.tree.unflatten(form, map(renew, nodes, parts))
 
 
 @partial(jax.jit, static_argnums=0)
-def _mix(mark: Rows, leaf: jax.Array, changed: jax.Array, field: jax.Array | None) -> jax.Array:
-    """The leaf with the rows that ``changed`` bool[N] as ``init`` fills them."""
-    assert mark.axis is not None
-    rows = changed.reshape(-1, *[1] * (leaf.ndim - mark.axis - 1))
-    if field is not None:
-        return jnp.where(rows, field, leaf)
-    assert isinstance(mark.start, int | float)
-    return jnp.where(rows, mark.start, leaf)
+def _mix(
+    marks: tuple[Rows, ...], leaves: list, changed: jax.Array, moved: jax.Array, fields: dict
+) -> list:
+    """The leaves with some rows as ``init`` fills them.
+
+    ``changed``: bool[N], where ``init`` fills them with a number; ``moved``: where with a field of
+    the sites.
+    """
+
+    def mix(mark: Rows, leaf: jax.Array) -> jax.Array:
+        named = isinstance(mark.start, str)
+        start: Any = fields[mark.start] if named else mark.start
+        beside = [1] * (leaf.ndim - (mark.axis or 0) - 1)
+        return jnp.where((moved if named else changed).reshape(-1, *beside), start, leaf)
+
+    return [mix(*pair) for pair in zip(marks, leaves, strict=True)]
 
 
 def keep_rows(rows: tuple[Rows, ...] | None, optimizer_state, num_sites: int, ids: np.ndarray):

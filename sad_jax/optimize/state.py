@@ -6,7 +6,6 @@ import dataclasses
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +21,7 @@ from sad_jax.metrics import mse_to_psnr
 from sad_jax.model.arguments import describe
 from sad_jax.model.sites import Sites
 from sad_jax.optimize.rows import Rows
+from sad_jax.pytree import PyTree, static
 from sad_jax.sharding import whole
 from sad_jax.storage.pictures import as_rgb
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sad_jax.viewer.page import Page
 
 
-class Best(flax.struct.PyTreeNode):
+class Best(PyTree):
     """The sites of least loss that a fit has seen as a decoder draws them: on their exact lists.
 
     Attributes:
@@ -43,7 +43,7 @@ class Best(flax.struct.PyTreeNode):
     @classmethod
     def none_yet(cls, sites: Sites) -> Best:
         """Nothing seen; ``sites`` give the shapes."""
-        return cls(sites, jnp.full((), jnp.inf, sites.color.dtype))
+        return cls(sites, jax.device_put(np.asarray(np.inf, sites.color.dtype)))
 
     def or_else(self, sites: Sites, loss: jax.Array, counts: jax.Array | bool) -> Best:
         """The better of this and other sites, if those count."""
@@ -52,7 +52,7 @@ class Best(flax.struct.PyTreeNode):
         )
 
 
-class State(flax.struct.PyTreeNode):
+class State(PyTree):
     """Everything that is carried from step to step, by a fit and by a loss of the user's own.
 
     Attributes:
@@ -74,11 +74,11 @@ class State(flax.struct.PyTreeNode):
     lists: Candidates
     optimizer: optax.OptState
     step: jax.Array
-    value: jax.Array = flax.struct.field(default_factory=lambda: jnp.float32(jnp.nan))
+    value: jax.Array = dataclasses.field(default_factory=lambda: jax.device_put(np.float32(np.nan)))
     key: jax.Array | None = None
     params: Any = None
     params_optimizer: optax.OptState = None
-    rows: tuple[Rows, ...] | None = flax.struct.field(pytree_node=False, default=None, repr=False)
+    rows: tuple[Rows, ...] | None = static(default=None, repr=False)
     best: Best | None = None
 
     @property
@@ -89,7 +89,7 @@ class State(flax.struct.PyTreeNode):
     @property
     def num_sites(self) -> Any:
         """Sites in the picture, an int; int[B] for a batch of states. It waits for the device."""
-        count = np.sum(jax.device_get(self.alive), axis=-1)
+        count = np.sum(self.sites.known_alive, axis=-1)
         return count if count.ndim else int(count)
 
     def compact(self) -> Sites:
@@ -98,9 +98,9 @@ class State(flax.struct.PyTreeNode):
         Raises:
           ValueError: a batch of states, whose pictures may differ in their number of sites.
         """
-        if self.alive.ndim != 1:
+        if np.ndim(self.sites.radius) != 1:
             raise ValueError(
-                f"expected one state, got a batch of shape {self.alive.shape[:-1]}; "
+                f"expected one state, got a batch of shape {np.shape(self.sites.radius)[:-1]}; "
                 "take one by jax.tree.map(lambda leaf: leaf[i], state)"
             )
         return self.sites.compact()

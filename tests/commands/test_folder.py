@@ -181,7 +181,7 @@ def test_workers_fit_each_picture_once_though_one_is_killed(capsys, where):
     for name in ("c.png", "d.png"):
         sad.write_image(f"album/{name}", np.full((4, 5, 3), 0.25))
     Path("album/e.png").write_bytes(b"no picture")
-    words = ["--sites", 4, "--steps", 6, "--json", "rows.json"]
+    words = ["--sites", 4, "--k", 4, "--steps", 6, "--json", "rows.json"]
     if where == "--workers":
         killer = threading.Thread(target=kill_a_child, args=("out/a.json",))
         killer.start()

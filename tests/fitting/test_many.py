@@ -10,7 +10,8 @@ import pytest
 import sad_jax as sad
 
 pytestmark = pytest.mark.slow
-CONFIG = sad.FitConfig(num_sites=6, initial_sites=9, steps=6)
+# one length of lists and one number of sites: every process has but one program of steps to make
+CONFIG = sad.FitConfig(num_sites=6, initial_sites=6, steps=6, k=4)
 KEY = jax.random.key(3)
 SHAPES = [(6, 9, 3), (7, 5, 1), (6, 9, 3), (6, 9, 3), (7, 5, 1)]
 
