@@ -60,13 +60,18 @@ def change_of_picture(
     table: jax.Array,
     members: jax.Array,
     inputs: tuple[jax.Array, ...],
+    entries: int,
     *,
     cell: int,
     loss: str,
     numbers: Sequence[float],
 ) -> jax.Array:
-    """The root of the weights times the change by attached steps, like the image of ``inputs``."""
-    image = jax.ShapeDtypeStruct(inputs[0].shape, table.dtype)
+    """The root of the weights times the change by attached steps, [blocks, P, entries, lanes].
+
+    ``entries``: the C of the image of ``inputs`` for one step, 2 C for two.
+    """
+    blocks, pixels, _, lanes = inputs[0].shape
+    image = jax.ShapeDtypeStruct((blocks, pixels, entries, lanes), table.dtype)
     return _call("sad_change", image, table, members, *inputs, **_setting(cell, loss, numbers))
 
 

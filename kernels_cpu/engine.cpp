@@ -112,7 +112,7 @@ template <template <int> class Pass>
 ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& members, FloatArray* image,
                  FloatArray* weight, ffi::Result<FloatArray>& out, int64_t cell,
                  const Setting& setting) {
-  const int channels = size(*out, 2);
+  const int entries = size(*out, 2), channels = entries / Pass<0>::PICTURES;
   const int64_t batch = batch_of(table, 2);
   const Cells cells = cells_of(members, cell, size(*out, 1));
   for (int64_t b = 0; b < batch; ++b) {
@@ -126,7 +126,7 @@ ffi::Error drawn(ffi::ThreadPool& pool, FloatArray& table, IntArray& members, Fl
         draw_band<decltype(c)::value, Pass>(cells, own, pictures, setting, channels, i, to);
       });
     });
-    pad_picture(cells, channels, size(*out, 4), to);
+    pad_picture(cells, entries, size(*out, 4), to);
   }
   return ffi::Error::Success();
 }
@@ -141,7 +141,10 @@ ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray members, Floa
                   ffi::Span<const float> numbers) {
   const Setting setting = setting_of(loss, numbers);
   if (setting.loss == Loss::none) return unknown(loss);
-  return drawn<Change>(pool, table, members, &image, &weight, out, cell, setting);
+  const int64_t steps = size(*out, 2) / size(image, 2);
+  if (steps > 2) return ffi::Error::InvalidArgument("expected at most 2 steps of a site");
+  const auto draw = steps == 1 ? drawn<ChangeByOne> : drawn<ChangeByTwo>;
+  return draw(pool, table, members, &image, &weight, out, cell, setting);
 }
 
 ffi::Error search(ffi::ThreadPool pool, FloatArray table, ffi::ResultBuffer<ffi::S32> out,

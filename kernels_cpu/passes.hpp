@@ -245,39 +245,51 @@ struct ColorRightSide {
   }
 };
 
-// ---- pictures: `pixel` writes the C channels of a pixel ----
+// ---- pictures: `pixel` writes what a pixel has in so many pictures of C channels ----
 
 template <int C>
 struct Blend {
+  static constexpr int PICTURES = 1;
   Blend(const Setting&, int) {}
   void pixel(const Pixel<C>& pixel, const Values&, Floats* to) {
     for (int c = 0; c < pixel.channels(); ++c) to[c] = pixel.color[c];
   }
 };
 
-// The root of the pixel's weight times the change of its colour by the steps attached to the sites.
-template <int C>
-struct Change {
+// The root of the pixel's weight times the changes of its colour by the steps attached to the sites:
+// one step of each site, or two.
+template <int C, int STEPS>
+struct Changes {
+  static constexpr int PICTURES = STEPS;
   const Setting& setting;
   Compared<C> at;
-  Change(const Setting& setting, int channels) : setting(setting), at(channels) {}
+  Changes(const Setting& setting, int channels) : setting(setting), at(channels) {}
 
   void pixel(const Pixel<C>& pixel, const Values& values, Floats* to) {
     at.open(pixel, values, setting);
-    Vectors<C> sum(pixel.channels());
-    for (int c = 0; c < pixel.channels(); ++c) sum[c] = Floats{};
+    const int channels = pixel.channels();
+    Vectors<C * STEPS> sum(channels * STEPS);
+    for (int i = 0; i < channels * STEPS; ++i) sum[i] = Floats{};
     for (int m = 0; m < pixel.members(); ++m) {
-      Floats phi[PHI], logit{};
+      Floats phi[PHI];
       pixel.phi(m, phi);
       const float* step = pixel.attached(m);
-      for (int i = 0; i < PHI; ++i) logit += phi[i] * step[i];
-      for (int c = 0; c < pixel.channels(); ++c)
-        sum[c] += pixel.weight(m) * (logit * (pixel.own(m)[c] - pixel.color[c]) + step[PHI + c]);
+      for (int s = 0; s < STEPS; ++s, step += PHI + channels) {
+        Floats logit{};
+        for (int i = 0; i < PHI; ++i) logit += phi[i] * step[i];
+        for (int c = 0; c < channels; ++c)
+          sum[s * channels + c] +=
+              pixel.weight(m) * (logit * (pixel.own(m)[c] - pixel.color[c]) + step[PHI + c]);
+      }
     }
     const Floats scale = root(at.counts);
-    for (int c = 0; c < pixel.channels(); ++c) to[c] = sum[c] * scale;
+    for (int i = 0; i < channels * STEPS; ++i) to[i] = sum[i] * scale;
   }
 };
+template <int C>
+using ChangeByOne = Changes<C, 1>;
+template <int C>
+using ChangeByTwo = Changes<C, 2>;
 
 // ---- how a pass goes over a band ----
 
@@ -344,13 +356,14 @@ void draw_band(const Cells& cells, const Table& table, const Pictures& pictures,
                const Setting& setting, int channels, int band, float* out) {
   Pixel<C> pixel(cells, table, channels);
   Pass<C> pass(setting, channels);
-  Vectors<C> drawn(channels);
+  const int drawn_channels = channels * Pass<C>::PICTURES;
+  std::vector<Floats> drawn(drawn_channels);
   const auto at_patch = [&](const Tile& tile, const Patch& patch) {
     pixel.go_to(tile, patch);
     for (int i = 0; i < cells.pixels(); ++i) {
       pixel.blend(i);
       pass.pixel(pixel, {pictures.image, pictures.weight, patch, i, channels}, &drawn[0]);
-      for (int c = 0; c < channels; ++c) patch.write(out, drawn[c], i, c, channels);
+      for (int c = 0; c < drawn_channels; ++c) patch.write(out, drawn[c], i, c, drawn_channels);
     }
   };
   const auto nothing = [](const Tile&) {};

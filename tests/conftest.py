@@ -212,6 +212,9 @@ PASSES = {
     "gradient": lambda s, c, t, v: least_squares.gradient(s, c, t),
     "curvature": lambda s, c, t, v: least_squares.gradient_and_curvature(s, c, t),
     "change": lambda s, c, t, v: least_squares.change_of_picture(s, c, t, v),
+    "changes": lambda s, c, t, v: least_squares.change_of_picture(
+        s, c, t, jnp.concatenate([v, v[::-1]])
+    ),
     "colors": colors,
     "statistics": lambda s, c, t, v: density._sums(s, c, t),
 }

@@ -38,6 +38,7 @@ VARIANTS: dict[str, Change] = {
     "as it is": recipe(),
     "diagonal instead of blocks": recipe(blocks=False),
     "without the last step": recipe(use_last_step=False),
+    "every length measured": recipe(measured_every=1),
     "curvature at every step": recipe(curvature_every=1),
     # one curvature for all steps on the same lists
     "lists every 2 steps": recipe(lists_every=2),

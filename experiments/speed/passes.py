@@ -78,9 +78,12 @@ class Bench:
         """Functions without arguments, and how many steps each of them does."""
         state = partial(sad.State, self.sites, self.lists, step=jnp.int32(0), key=jax.random.key(0))
         plane, every = scale_by_plane(), FAST.lists_every
+        given = self.target, jnp.int32(every), jnp.float32(0.3)
         newton = state(optimizer=plane.init(self.sites))
+        before = run_gauss_newton(newton, *given, optimizer=plane)
+        newton = newton.replace(optimizer=before.optimizer)  # so that most lengths are guessed
         adam = state(optimizer=paper_optimizer(PAPER.rates).init(self.sites))
-        damped = newton, self.target, jnp.int32(every), jnp.float32(0.3)
+        damped = newton, *given
         published = adam, self.target, jnp.int32(ADAM_STEPS), jnp.float32(PAPER.steps)
         options = {"rates": PAPER.rates, "lists_every": PAPER.lists_every}
 

@@ -260,7 +260,7 @@ def _blend_band(
     def engine(engine, table, ids, prepared, inputs):
         members = _members(engine, sites, ids, prepared)
         told = {"cell": grid.cell, "loss": pass_.loss, "numbers": pass_.numbers}
-        return engine.change_of_picture(table, members, inputs, **told)
+        return engine.change_of_picture(table, members, inputs, pass_.entries, **told)
 
     operands = _table(sites, grid.size, attached), lists.ids, lists.prepared, inputs
     return backend.run(*operands, xla=plain, pallas=kernel, cpu=engine)

@@ -39,7 +39,7 @@ from sad_jax.storage.atomic import check_place, read_bytes, write_bytes
 from sad_jax.version import __version__
 
 MAGIC = b"\x89SADfit\n"
-FORMAT = 1
+FORMAT = 2
 _HEADER = struct.Struct("<8s2I")
 
 

@@ -65,7 +65,10 @@ class FastFit:
         """The optax transformation of its steps."""
         recipe = self.recipe
         return scale_by_plane(
-            recipe.trust_region, use_last_step=recipe.use_last_step, blocks=recipe.blocks
+            recipe.trust_region,
+            use_last_step=recipe.use_last_step,
+            blocks=recipe.blocks,
+            measured_every=recipe.measured_every,
         )
 
     def start(self, task: Task, key: jax.Array) -> State:

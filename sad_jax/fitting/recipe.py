@@ -84,6 +84,8 @@ class FastRecipe(Recipe):
       color_iterations: of conjugate gradients, for the colours at the end; 0 leaves them.
       blocks: whether a site's whole block of the curvature preconditions, or its diagonal alone.
       use_last_step: whether a step may also go along the last one.
+      measured_every: of so many sets of lists, on one at least the length of every step is measured
+        by a pass; on the others, those after the first step are guessed (``gauss_newton.py``).
       trust_region: how far one step may change a site.
 
     Examples:
@@ -118,6 +120,7 @@ class FastRecipe(Recipe):
     color_iterations: int = 20
     blocks: bool = True
     use_last_step: bool = True
+    measured_every: int = 4
     trust_region: TrustRegion = TRUST_REGION
 
     def __post_init__(self):

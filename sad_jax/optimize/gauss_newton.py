@@ -13,10 +13,19 @@ and the weights V of the pixels, is J'VJ. It is never formed. Its block diagonal
 where alpha and beta minimise the quadratic model m's + 1/2 s'(J'VJ + D) s in the plane of p and d.
 On a fixed quadratic that is preconditioned conjugate gradients (locally optimal, Knyazev 2001);
 here every step sees the picture, its curvature and its lists anew, and there are no inner
-iterations. It costs two passes over the pixels: m (``least_squares.gradient_sums``), and the change
-of the picture by p (``least_squares.change_of_picture``), whose products are those of J'VJ. The
-change by d is the same combination of the last step's two changes. B may be some steps old: it only
-preconditions.
+iterations. B may be some steps old: it only preconditions. m is one pass over the pixels
+(``least_squares.gradient_sums``). So are the products of p and d with J'VJ, where they are
+measured: those of the changes of the picture by p and d (``least_squares.change_of_picture``).
+They are for the first step on new lists. For the steps after it, on the same lists, they are
+mostly guessed without a pass:
+
+    d'J'VJ d   as the model of the last step has it,
+    p'J'VJ d   as p'(m - m before the last step), since J'VJ d is how d changes m (a secant),
+    p'J'VJ p   from the overlap p'(J'VJ + D) p / -p'm, which is 1 for sites that share no pixel.
+
+The overlap depends on how many steps the lists and B are old, and is alike from one set of lists to
+the next: so it is that of the same place among the steps on the last lists, times ``ALLOWANCE``.
+``Overlap.is_known`` says when it is measured again.
 
 **Any loss** L(c) of the picture c (``gauss_newton``), with gradient g and Hessian H. The
 generalised Gauss-Newton matrix (Schraudolph 2002) keeps the curvature of L and drops that of the
@@ -92,26 +101,78 @@ WORSE, BETTER = 4.0, 0.8  # factor of a site's damping: its part of the loss has
 CAUTIOUS = 100.0  # the largest of a site
 EASIER = 0.5  # factor of a raised damping after a step that worked, for a loss of the user's own
 RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and the mean of all sites
+PLACES = 8  # steps on the same lists whose overlap is remembered
+ALLOWANCE = 1.05  # factor of an overlap that is guessed: too short a step harms less than too long
+STEEPER = 1.3  # a slope so many times that of the same place on the last lists: measured again
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
+
+
+class Overlap(NamedTuple):
+    """By how much more a step changes the picture than its sites would one by one.
+
+    For each of the first ``PLACES`` steps on the same lists. ``ratio``: [PLACES], of p'(J'VJ + D) p
+    to -p'm, as last measured; ``slope``: [PLACES], -p'm of the last step there; ``age``:
+    int32[PLACES], steps there since it was measured, itself included; 0 if it never was.
+    """
+
+    ratio: jax.Array
+    slope: jax.Array
+    age: jax.Array
+
+    @classmethod
+    def unknown(cls, dtype) -> Overlap:
+        none = jnp.zeros(PLACES, dtype)
+        return cls(none, none, none.astype(jnp.int32))
+
+    def is_known(self, place: jax.Array, slope: jax.Array, measured_every: int) -> jax.Array:
+        """bool[], whether the ratio at that place will do for a step of that slope."""
+        age, before = self.age[place], self.slope[place]
+        recent = (age > 0) & (age < measured_every) & (slope <= STEEPER * before)
+        return (place > 0) & (place < PLACES) & recent
+
+    def after(self, place, known: jax.Array, ratio: jax.Array, slope: jax.Array) -> Overlap:
+        """With what a step has found at that place: its ratio, unless it was known."""
+        at = lambda array: array.at[place]  # noqa: E731
+        return Overlap(
+            at(self.ratio).set(jnp.where(known, self.ratio[place], ratio), mode="drop"),
+            at(self.slope).set(slope, mode="drop"),
+            at(self.age).set(jnp.where(known, self.age[place] + 1, 1), mode="drop"),
+        )
 
 
 class LastStep(NamedTuple):
     """What ``scale_by_plane`` remembers of the step before.
 
-    ``step``: [N, 6 + C], zero for a site that has just changed. ``change``: the linear change of
-    the picture by it, times the root of the weights, [blocks, cell * cell, C, lanes]; None where
-    the lists have changed since, so that it must be found anew. ``caution``: [N, 1], at least 1, by
-    which the damping of a site is multiplied, since steps have failed there.
+    ``step``: [N, 6 + C], zero for a site that has just changed. ``caution``: [N, 1], at least 1, by
+    which the damping of a site is multiplied, since steps have failed there. ``overlap``: for
+    guesses. ``gradient``: float[6 + C, N], at the start of the step, and ``bend``: float[], step'
+    J'VJ step; both are None where they are of other lists, and then nothing is guessed.
     """
 
     step: jax.Array
-    change: jax.Array | None
     caution: jax.Array
+    overlap: Overlap
+    gradient: jax.Array | None = None
+    bend: jax.Array | None = None
+
+    def on_new_lists(self, free: jax.Array) -> LastStep:
+        """For a loop over steps on the same lists; the first of them guesses nothing.
+
+        ``free``: float[6 + C, N], 1 for what may move, else 0.
+        """
+        step = self.step * free.T
+        gradient, bend = jnp.zeros_like(step.T), jnp.zeros_like(step[0, 0])
+        return self._replace(step=step, gradient=gradient, bend=bend)
+
+    def before_new_lists(self) -> LastStep:
+        """Without what is of these lists."""
+        return self._replace(gradient=None, bend=None)
 
     def failed(self) -> LastStep:
         """Nothing to go along, and shorter steps."""
-        step, change = jax.tree.map(jnp.zeros_like, (self.step, self.change))
-        return LastStep(step, change, jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS))
+        step, bend = jax.tree.map(jnp.zeros_like, (self.step, self.bend))
+        caution = jnp.minimum(self.caution * FAILED, MOST_CAUTIOUS)
+        return self._replace(step=step, bend=bend, caution=caution)
 
     def worked(self, before: Errors, after: Errors, count: jax.Array | int) -> LastStep:
         """Shorter steps for sites whose part of the loss has grown, longer ones for others.
@@ -126,7 +187,11 @@ class LastStep(NamedTuple):
 
 
 def scale_by_plane(
-    trust_region: TrustRegion = TRUST_REGION, *, use_last_step: bool = True, blocks: bool = True
+    trust_region: TrustRegion = TRUST_REGION,
+    *,
+    use_last_step: bool = True,
+    blocks: bool = True,
+    measured_every: int = 4,
 ) -> optax.GradientTransformationExtraArgs:
     """Turns a tangent gradient J'Ve into a damped Gauss-Newton step (see this module's head).
 
@@ -134,25 +199,30 @@ def scale_by_plane(
       trust_region: caps of a step.
       use_last_step: whether a step may also go along the last one.
       blocks: whether the block diagonal preconditions, or the diagonal alone.
+      measured_every: of so many sets of lists, on one at least the products of every step are
+        measured; 1 if always.
 
     Returns:
       An optax transformation of tangents whose state is a ``LastStep``; for the same options the
       same object, so that a jitted step to which it is a static argument is compiled once. ``init``
       takes the sites;
-      ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (a tangent -> the
-      change of the picture by it, times the root of the weights), ``damping`` and ``backend``.
+      ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (two tangents ->
+      the changes of the picture by them, times the root of the weights), ``damping``, ``backend``
+      and ``place``, the number of steps on these lists before this one; without it, all products
+      are measured.
     """
-    return _scale_by_plane(trust_region, use_last_step, solve_blocks if blocks else solve_diagonal)
+    solve = solve_blocks if blocks else solve_diagonal
+    return _scale_by_plane(trust_region, use_last_step, solve, measured_every)
 
 
 @functools.cache  # by the options themselves, however they were given
 def _scale_by_plane(
-    trust_region: TrustRegion, use_last_step: bool, solve: Callable
+    trust_region: TrustRegion, use_last_step: bool, solve: Callable, measured_every: int
 ) -> optax.GradientTransformationExtraArgs:
     def init(sites: Sites) -> LastStep:
         n, dtype = sites.num_sites, sites.color.dtype
         step = jnp.zeros((n, GEOMETRY + sites.channels), dtype)
-        return LastStep(step, None, jnp.ones((n, 1), dtype))
+        return LastStep(step, jnp.ones((n, 1), dtype), Overlap.unknown(dtype))
 
     def update(
         gradient,
@@ -163,28 +233,42 @@ def _scale_by_plane(
         push,
         damping,
         backend: Backend = XLA,
+        place: jax.Array | None = None,
         **unused,
     ):
         diagonal = damping * last.caution.T * curvature.diagonal + FLOOR
-        old, before = last.step.T, last.change
-        before = push(old) if before is None else before
+        old, overlap = last.step.T, last.overlap
         fresh = trust_region.capped(-solve(curvature, diagonal, gradient, backend))
-        change = push(fresh)
-
-        def product(a, b, change_a, change_b):
-            return inner(change_a, change_b) + inner(diagonal * a, b)
-
-        both = product(fresh, old, change, before)
-        matrix = (
-            (product(fresh, fresh, change, change), both),
-            (both, product(old, old, before, before)),
-        )
         slope = inner(fresh, gradient), inner(old, gradient)
+        damped = [inner(diagonal * a, b) for a, b in ((fresh, fresh), (fresh, old), (old, old))]
+
+        def measured() -> tuple[jax.Array, ...]:
+            change, before = push(fresh, old)
+            return inner(change, change), inner(change, before), inner(before, before)
+
+        def guessed() -> tuple[jax.Array, ...]:
+            along = ALLOWANCE * overlap.ratio[place] * -slope[0] - damped[0]
+            return along, inner(fresh, gradient - last.gradient), last.bend
+
+        if may_guess := use_last_step and place is not None and last.gradient is not None:
+            known = overlap.is_known(place, -slope[0], measured_every)
+            known &= jnp.min(last.caution) <= 1  # where a step has failed, none is guessed
+            aa, ab, bb = jax.lax.cond(known, guessed, measured)
+        else:
+            aa, ab, bb = measured()
+        both = ab + damped[1]
+        matrix = (aa + damped[0], both), (both, bb + damped[2])
         first, second = minimize_in_plane(matrix, slope)
         step = trust_region.capped(first * fresh + second * old)
         if not use_last_step:
             return step, last
-        return step, last._replace(step=step.T, change=first * change + second * before)
+        last = last._replace(step=step.T)
+        if may_guess:
+            ratio = matrix[0][0] / jnp.maximum(-slope[0], TINY)
+            overlap = overlap.after(place, known, ratio, -slope[0])
+            bend = first * first * aa + 2 * first * second * ab + second * second * bb
+            last = last._replace(overlap=overlap, gradient=gradient, bend=jnp.maximum(bend, 0))
+        return step, last
 
     return optax.GradientTransformationExtraArgs(init, update)
 

@@ -308,19 +308,26 @@ def _curvature_slots(pixel: Pixel, image, weight, *, loss: str) -> list[jax.Arra
 def change_of_picture(
     sites: Sites, lists: Candidates, target: Target, vector: jax.Array
 ) -> jax.Array:
-    """sqrt(v rho') P J vector, for a vector [6 + C, N] in (phi, colour), in one pass.
+    """sqrt(v rho') P J vector, for a vector in (phi, colour), or for two of them, in one pass.
 
     The product of two such pictures is the vectors' product with the Gauss-Newton matrix.
 
+    Args:
+      sites: N sites.
+      lists: their lists.
+      target: the picture they are compared with.
+      vector: [6 + C, N], or two such, one after the other: [2 (6 + C), N].
+
     Returns:
-      float[blocks, cell * cell, C, lanes].
+      float[blocks, cell * cell, C, lanes], or [blocks, cell * cell, 2 C, lanes].
     """
 
     def weighted(color, change, image, weight):
         squared = jnp.sum((color - image) ** 2, axis=2, keepdims=True)
         return jnp.sqrt(weight * SLOPES[target.loss](squared)) * change
 
-    pass_ = PicturePass(sites.channels, _change_of_color, weighted, target.loss, (HUBER_WIDTH,))
+    entries = sites.channels * (len(vector) // (formula.PHI + sites.channels))
+    pass_ = PicturePass(entries, _changes_of_color, weighted, target.loss, (HUBER_WIDTH,))
     compared = seen(sites, lists, target) if target.loss in ROBUST else target
     pictures = compared.image, compared.weight
     change = blend_pictures(target.backend, sites, lists, pass_, vector, *pictures)
@@ -329,14 +336,17 @@ def change_of_picture(
     return _in_squares(target, lists.grid, lists.grid.join_image(change))
 
 
-def _change_of_color(pixel: Pixel) -> list[jax.Array]:
-    """What a step of one site does to the pixel's colour, over the site's weight.
+def _changes_of_color(pixel: Pixel) -> list[jax.Array]:
+    """What steps of one site do to the pixel's colour, over the site's weight.
 
-    The step, in (phi, colour), is attached to the site.
+    The steps, in (phi, colour), are attached to the site, one after the other.
     """
-    logit = dot(pixel.phi, pixel.attached[: formula.PHI])
-    own = pixel.attached[formula.PHI :]
-    return [logit * contrast + color for contrast, color in zip(pixel.contrast, own, strict=True)]
+    entries, changes = formula.PHI + len(pixel.contrast), []
+    for first in range(0, len(pixel.attached), entries):
+        logit = dot(pixel.phi, pixel.attached[first : first + formula.PHI])
+        own = pixel.attached[first + formula.PHI : first + entries]
+        changes += [logit * c + color for c, color in zip(pixel.contrast, own, strict=True)]
+    return changes
 
 
 def color_product(sites: Sites, lists: Candidates, target: Target, colors: jax.Array) -> jax.Array:

@@ -171,8 +171,10 @@ def _gauss_newton(
     lists = prepare(target.backend, start, state.lists)
     largest = jnp.log(sharpest * size)
 
-    def push(sites: Sites, tangent: jax.Array) -> jax.Array:
-        return change_of_picture(sites, lists, target, from_tangent(sites, size, tangent))
+    def push(sites: Sites, *tangents: jax.Array) -> list[jax.Array]:
+        vectors = jnp.concatenate([from_tangent(sites, size, tangent) for tangent in tangents])
+        changes = change_of_picture(sites, lists, target, vectors)
+        return jnp.split(changes, len(tangents), axis=2)
 
     def step(i, carry):
         sites, last, errors, sums, _ = carry
@@ -183,6 +185,7 @@ def _gauss_newton(
             push=partial(push, sites),
             damping=damping,
             backend=target.backend,
+            place=i,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))
@@ -201,13 +204,12 @@ def _gauss_newton(
     errors, sums, curvature = gradient_and_curvature(start, lists, target)
     best = None if state.best is None else state.best.or_else(start, errors.loss, exact)
     curvature = curvature_in_tangents(start, size, curvature, target.backend).of_free(free)
-    along = state.optimizer.step.T * free
-    last = state.optimizer._replace(step=along.T, change=push(start, along))
+    last = state.optimizer.on_new_lists(free)
     carry = start, last, errors, sums, errors.mse
     sites, last, _, _, before = jax.lax.fori_loop(0, steps, step, carry)
     return {
         "sites": sites,
-        "optimizer": last._replace(change=None),  # the lists may be others at the next call
+        "optimizer": last.before_new_lists(),
         "step": state.step + steps,
         "value": before,
         "best": best,

@@ -103,7 +103,7 @@ DAMAGED = {
     "first bytes b''": lambda data: b"",
     "first bytes b'PK": lambda data: b"PK\3\4" + data[4:],
     "first bytes": lambda data: data[: SIZE - 1],
-    "format 1, got 2": lambda data: data[:8] + b"\2" + data[9:],
+    "format 2, got 3": lambda data: data[:8] + b"\3" + data[9:],
     "damaged checkpoint": lambda data: data[:-1],
     "damaged checkpoint ": lambda data: data + b"\0",
     "damaged checkpoint  ": lambda data: data[:99] + bytes([data[99] ^ 1]) + data[100:],

@@ -1,4 +1,4 @@
-"""Bytes of trees against flax, which wrote them before."""
+"""Trees as nested dicts, against flax; our dataclasses."""
 
 import flax.serialization
 import flax.struct
@@ -40,23 +40,12 @@ def test_names_are_those_of_flax():
     jax.tree.map(np.testing.assert_array_equal, back.replace(name="x"), ours)
 
 
-@pytest.mark.parametrize("part", [2**30, 16, 4])
-def test_bytes_are_those_of_flax_also_in_parts(monkeypatch, part):
-    monkeypatch.setattr(packing, "PART", part)
-    monkeypatch.setattr(flax.serialization, "MAX_CHUNK_SIZE", part)
+def test_bytes_are_read_as_they_were_written():
     tree = {"a": np.arange(12, dtype=np.int32).reshape(3, 4), "b": {"c": [1.5, None, "text"]}}
-    data = packing.pack(tree)
-    assert data == flax.serialization.msgpack_serialize(tree)
-    for restore in (packing.unpack, flax.serialization.msgpack_restore):
-        found = restore(data)
-        np.testing.assert_array_equal(found["a"], tree["a"])
-        assert found["a"].dtype == np.int32
-        assert found["b"] == tree["b"]
-
-
-def test_no_extension_but_arrays_is_read():
-    with pytest.raises(ValueError, match="expected arrays, got an extension of type 2"):
-        packing.unpack(flax.serialization.msgpack_serialize({"a": 1j}))
+    found = packing.unpack(packing.pack(tree))
+    np.testing.assert_array_equal(found["a"], tree["a"])
+    assert found["a"].dtype == np.int32
+    assert found["b"] == tree["b"]
 
 
 def test_fields_cannot_be_set_and_static_ones_are_no_leaves():

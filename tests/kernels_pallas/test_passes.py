@@ -31,6 +31,7 @@ ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in 
         ("gradient", CASES[1], False),
         ("curvature", CASES[0], True),
         ("change", CASES[3], True),
+        ("changes", CASES[1], True),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
@@ -38,7 +39,7 @@ ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in 
                 ("pull back", CASES[5], False),
                 ("curvature", CASES[3], False),
                 ("curvature", CASES[6], True),  # more sums than a kernel holds at once
-                ("change", CASES[6], False),
+                ("changes", CASES[6], False),
                 ("colors", CASES[3], True),
                 ("statistics", CASES[3], True),
             )

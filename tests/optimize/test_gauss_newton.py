@@ -183,16 +183,80 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     drawing, right = rng.normal(size=(20, 8)), 1e-2 * rng.normal(size=8)
     matrix, diagonal = drawing.T @ drawing + gn.FLOOR * np.eye(8), np.sum(drawing**2, 0)
     blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), jnp.asarray(diagonal))
-    x, last = np.zeros(8), gn.LastStep(jnp.zeros((8, 7)), jnp.zeros(20), jnp.ones((8, 1)))
+    x, last = np.zeros(8), last_step(np.zeros((8, 7)))
     for _ in range(5):
         gradient = jnp.zeros((7, 8)).at[6].set(matrix @ x - right)
-        push = lambda tangent: drawing @ tangent[6]  # noqa: E731
+        push = lambda *tangents: [drawing @ tangent[6] for tangent in tangents]  # noqa: E731
         step, last = PLANE.update(gradient, last, curvature=blocks, push=push, damping=0.0)
         x = x + step[6]
-        close(last.change, drawing @ step[6])
         close(last.step, step.T)
     scale = diagonal + gn.FLOOR
     close(x, linear.conjugate_gradients(lambda v: matrix @ v, lambda r: r / scale, right, 5))
+
+
+def last_step(step, caution=1.0) -> gn.LastStep:
+    """With an overlap that nothing is known of."""
+    step = jnp.asarray(step)
+    caution = jnp.broadcast_to(jnp.asarray(caution, step.dtype), (len(step),))[:, None]
+    return gn.LastStep(step, caution, gn.Overlap.unknown(step.dtype))
+
+
+@pytest.mark.usefixtures("x64")
+def test_on_a_quadratic_guesses_are_what_would_be_measured():
+    """But for the overlap, which is given; a failed step, or none before, asks for a measure."""
+    rng = np.random.default_rng(0)
+    drawing, damping = rng.normal(size=(20, 8)), 0.1
+    diagonal = jnp.sum(drawing**2, 0)
+    blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), diagonal)
+    pushes = []
+
+    def push(*tangents):
+        jax.debug.callback(lambda: pushes.append(tangents))
+        return [jnp.asarray(drawing) @ tangent[6] for tangent in tangents]
+
+    def update(x, last, place):
+        gradient = jnp.zeros((7, 8)).at[6].set(drawing.T @ (drawing @ x - 0.01))
+        known = {"curvature": blocks, "push": push, "damping": damping, "place": place}
+        step, last = PLANE.update(gradient, last, **known)
+        jax.effects_barrier()
+        return x + step[6], last
+
+    start = last_step(np.zeros((8, 7))).on_new_lists(jnp.ones((7, 8)))
+    x, first = update(np.zeros(8), start, 0)
+    expected, second = update(x, first, 1)
+    assert len(pushes) == 2
+    assert second.overlap.age.tolist() == [1, 1, *[0] * (gn.PLACES - 2)]
+    ratio = second.overlap.ratio / gn.ALLOWANCE
+    guessing = first._replace(overlap=second.overlap._replace(ratio=ratio))
+    found, guessed = update(x, guessing, 1)
+    assert len(pushes) == 2
+    assert guessed.overlap.age[1] == 2
+    close(found, expected)
+    close(guessed.bend, second.bend)
+    close(second.bend, jnp.sum((drawing @ (expected - x)) ** 2))
+    update(x, guessing._replace(caution=jnp.full((8, 1), 1.1)), 1)
+    update(x, guessing, 0)
+    assert len(pushes) == 4
+
+
+def test_an_overlap_is_known_for_some_time_and_for_slopes_that_do_not_rise():
+    overlap = gn.Overlap.unknown(jnp.float32)
+    assert not any(overlap.is_known(place, 1.0, 4) for place in range(12))
+    for place in range(12):
+        overlap = overlap.after(place, False, 3.0 + place, 10.0)
+    known = [bool(overlap.is_known(place, 10.0, 4)) for place in range(12)]
+    assert known == [False, *[True] * (gn.PLACES - 1), *[False] * (12 - gn.PLACES)]
+    assert overlap.is_known(2, 13.0, 4)
+    assert not overlap.is_known(2, 13.1, 4)
+    assert not overlap.is_known(2, 10.0, 1)
+    for age in (2, 3, 4):
+        assert overlap.is_known(2, 5.0, 4)
+        overlap = overlap.after(2, True, 99.0, 5.0)
+        assert overlap.age[2] == age
+    assert not overlap.is_known(2, 5.0, 4)
+    assert overlap.ratio[2] == 5
+    assert overlap.slope[2] == 5
+    assert overlap.after(2, False, 7.0, 5.0).ratio[2] == 7
 
 
 def test_conjugate_gradients_stop_where_a_matrix_bends_downwards():
@@ -249,6 +313,22 @@ def test_parked_sites_in_a_list_get_finite_steps(smooth):
     for a, b in zip(jax.tree.leaves(moved.sites), jax.tree.leaves(few), strict=True):
         assert np.isfinite(a).all()
         np.testing.assert_allclose(a[2:], b[2:], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_after_the_first_lists_lengths_are_guessed_unless_all_are_to_be_measured(smooth):
+    sites, lists, target, _ = smooth
+    always = partial(run_gauss_newton, optimizer=gn.scale_by_plane(measured_every=1))
+    states = [run(make_state(sites, lists), target, 3, 0.1) for run in (run, always)]
+    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(a, b)
+    guessed, measured = (
+        run(state, target, 3, 0.1) for run, state in zip((run, always), states, strict=True)
+    )
+    assert guessed.optimizer.overlap.age[:4].tolist() == [1, 2, 2, 0]
+    assert measured.optimizer.overlap.age[:4].tolist() == [1, 1, 1, 0]
+    assert np.any(guessed.sites.position != measured.sites.position)
+    np.testing.assert_allclose(guessed.value, measured.value, rtol=0.1)
 
 
 def test_steps_lower_the_error(smooth):
@@ -313,7 +393,7 @@ def test_a_site_whose_part_of_the_loss_grows_is_damped_more():
     """Where it grows by more than a tenth and 0.3 of the mean; the others are damped less."""
     before = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.0, 1.0, 1.0, 7.0, 0.0]))
     after = Errors(*[jnp.asarray(10.0)] * 2, jnp.asarray([1.6, 1.8, 1.0, 5.6, 0.0]))
-    last = gn.LastStep(jnp.zeros((5, 9)), None, jnp.asarray([1, 1, 5, 1, 1000.0])[:, None])
+    last = last_step(np.zeros((5, 9)), [1, 1, 5, 1, 1000.0])
     found = last.worked(before, after, 5)  # the mean is 2
     np.testing.assert_allclose(found.caution.T, [[1, 4, 4, 1, 800]])
     dear = last._replace(caution=jnp.asarray([50, 50, 500, 50, 2.0])[:, None])
