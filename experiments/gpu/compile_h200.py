@@ -156,7 +156,7 @@ def gradient_and_curvature(sites: Sites, lists: Candidates, target: Target):
 
 
 def change_of_picture(sites: Sites, lists: Candidates, target: Target):
-    vector = jnp.ones((6 + sites.channels, sites.num_sites))
+    vector = jnp.ones((2 * (6 + sites.channels), sites.num_sites))  # by two steps, as in a fit
     return least_squares.change_of_picture(sites, lists, target, vector)
 
 

@@ -22,7 +22,7 @@ LOWERED = {
     h200.search: ["sad_search"],
     h200.render_gradient: ["sad_blend", "sad_blend", "sad_sites"],
     h200.propagation: ["sad_merge"],
-    h200.gauss_newton_step: ["sad_blend"] * 4 + ["sad_sites"] * 2,
+    h200.gauss_newton_step: ["sad_blend"] * 3 + ["sad_sites"] * 2,
     h200.adam_step: ["sad_blend", "sad_merge", "sad_sites"],
 }
 
