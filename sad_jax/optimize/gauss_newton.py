@@ -23,9 +23,10 @@ mostly guessed without a pass:
     p'J'VJ d   as p'(m - m before the last step), since J'VJ d is how d changes m (a secant),
     p'J'VJ p   from the overlap p'(J'VJ + D) p / -p'm, which is 1 for sites that share no pixel.
 
-The overlap depends on how many steps the lists and B are old, and is alike from one set of lists to
-the next: so it is that of the same place among the steps on the last lists, times ``ALLOWANCE``.
-``Overlap.is_known`` says when it is measured again.
+The overlap depends on how many steps the lists and B are old, and is mostly alike from one set of
+lists to the next: so it is that of the same place among the steps on the last lists, times
+``ALLOWANCE``. ``Overlap.is_known`` says when it is measured instead: where few pixels decide, it
+changes from step to step, and a guess would go too far.
 
 **Any loss** L(c) of the picture c (``gauss_newton``), with gradient g and Hessian H. The
 generalised Gauss-Newton matrix (Schraudolph 2002) keeps the curvature of L and drops that of the
@@ -103,6 +104,7 @@ EASIER = 0.5  # factor of a raised damping after a step that worked, for a loss 
 RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and the mean of all sites
 PLACES = 8  # steps on the same lists whose overlap is remembered
 ALLOWANCE = 1.05  # factor of an overlap that is guessed: too short a step harms less than too long
+STEADY = 0.3  # an overlap that differs by less, relatively, from the one measured before is trusted
 STEEPER = 1.3  # a slope so many times that of the same place on the last lists: measured again
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
@@ -112,7 +114,8 @@ class Overlap(NamedTuple):
 
     For each of the first ``PLACES`` steps on the same lists. ``ratio``: [PLACES], of p'(J'VJ + D) p
     to -p'm, as last measured; ``slope``: [PLACES], -p'm of the last step there; ``age``:
-    int32[PLACES], steps there since it was measured, itself included; 0 if it never was.
+    int32[PLACES], steps there since it was measured, itself included; 0 where it is not to be
+    trusted, as it was never measured or was another before.
     """
 
     ratio: jax.Array
@@ -126,18 +129,26 @@ class Overlap(NamedTuple):
 
     def is_known(self, place: jax.Array, slope: jax.Array, measured_every: int) -> jax.Array:
         """bool[], whether the ratio at that place will do for a step of that slope."""
-        age, before = self.age[place], self.slope[place]
-        recent = (age > 0) & (age < measured_every) & (slope <= STEEPER * before)
-        return (place > 0) & (place < PLACES) & recent
+        recent = (self.age > 0) & (self.age < measured_every) & (slope <= STEEPER * self.slope)
+        return jnp.any(self._is_at(place)[1:] & recent[1:])
 
-    def after(self, place, known: jax.Array, ratio: jax.Array, slope: jax.Array) -> Overlap:
-        """With what a step has found at that place: its ratio, unless it was known."""
-        at = lambda array: array.at[place]  # noqa: E731
+    def at(self, place: jax.Array) -> jax.Array:
+        """float[], the ratio at that place."""
+        return jnp.sum(jnp.where(self._is_at(place), self.ratio, 0))
+
+    def after(self, place: jax.Array, known: jax.Array, ratio: jax.Array, slope: jax.Array):
+        """The overlap with what a step has found at that place: its ratio, unless it was known."""
+        here = self._is_at(place)
+        steady = (abs(ratio - self.ratio) < STEADY * ratio).astype(self.age.dtype)
         return Overlap(
-            at(self.ratio).set(jnp.where(known, self.ratio[place], ratio), mode="drop"),
-            at(self.slope).set(slope, mode="drop"),
-            at(self.age).set(jnp.where(known, self.age[place] + 1, 1), mode="drop"),
+            jnp.where(here & ~known, ratio, self.ratio),
+            jnp.where(here, slope, self.slope),
+            jnp.where(here, jnp.where(known, self.age + 1, steady), self.age),
         )
+
+    def _is_at(self, place: jax.Array) -> jax.Array:
+        """bool[PLACES], true at that place if it is remembered."""
+        return alongside(jnp.arange(PLACES), self) == place
 
 
 class LastStep(NamedTuple):
@@ -145,13 +156,15 @@ class LastStep(NamedTuple):
 
     ``step``: [N, 6 + C], zero for a site that has just changed. ``caution``: [N, 1], at least 1, by
     which the damping of a site is multiplied, since steps have failed there. ``overlap``: for
-    guesses. ``gradient``: float[6 + C, N], at the start of the step, and ``bend``: float[], step'
-    J'VJ step; both are None where they are of other lists, and then nothing is guessed.
+    guesses. ``place``: int32[], steps on these lists so far; ``gradient``: float[6 + C, N], at the
+    start of the step; ``bend``: float[], step' J'VJ step. The last three are None between lists,
+    and a step that finds none guesses nothing.
     """
 
     step: jax.Array
     caution: jax.Array
     overlap: Overlap
+    place: jax.Array | None = None
     gradient: jax.Array | None = None
     bend: jax.Array | None = None
 
@@ -161,12 +174,13 @@ class LastStep(NamedTuple):
         ``free``: float[6 + C, N], 1 for what may move, else 0.
         """
         step = self.step * free.T
-        gradient, bend = jnp.zeros_like(step.T), jnp.zeros_like(step[0, 0])
-        return self._replace(step=step, gradient=gradient, bend=bend)
+        zeros = jnp.int32(0), jnp.zeros_like(step.T), jnp.zeros((), step.dtype)
+        place, gradient, bend = alongside(zeros, (self, free))
+        return self._replace(step=step, place=place, gradient=gradient, bend=bend)
 
     def before_new_lists(self) -> LastStep:
         """Without what is of these lists."""
-        return self._replace(gradient=None, bend=None)
+        return self._replace(place=None, gradient=None, bend=None)
 
     def failed(self) -> LastStep:
         """Nothing to go along, and shorter steps."""
@@ -207,9 +221,8 @@ def scale_by_plane(
       same object, so that a jitted step to which it is a static argument is compiled once. ``init``
       takes the sites;
       ``update`` takes the extra arguments ``curvature`` (in tangents), ``push`` (two tangents ->
-      the changes of the picture by them, times the root of the weights), ``damping``, ``backend``
-      and ``place``, the number of steps on these lists before this one; without it, all products
-      are measured.
+      the changes of the picture by them, times the root of the weights), ``damping`` and
+      ``backend``. Steps on the same lists begin with ``LastStep.on_new_lists``.
     """
     solve = solve_blocks if blocks else solve_diagonal
     return _scale_by_plane(trust_region, use_last_step, solve, measured_every)
@@ -233,11 +246,10 @@ def _scale_by_plane(
         push,
         damping,
         backend: Backend = XLA,
-        place: jax.Array | None = None,
         **unused,
     ):
         diagonal = damping * last.caution.T * curvature.diagonal + FLOOR
-        old, overlap = last.step.T, last.overlap
+        old, overlap, place = last.step.T, last.overlap, last.place
         fresh = trust_region.capped(-solve(curvature, diagonal, gradient, backend))
         slope = inner(fresh, gradient), inner(old, gradient)
         damped = [inner(diagonal * a, b) for a, b in ((fresh, fresh), (fresh, old), (old, old))]
@@ -247,10 +259,10 @@ def _scale_by_plane(
             return inner(change, change), inner(change, before), inner(before, before)
 
         def guessed() -> tuple[jax.Array, ...]:
-            along = ALLOWANCE * overlap.ratio[place] * -slope[0] - damped[0]
+            along = ALLOWANCE * overlap.at(place) * -slope[0] - damped[0]
             return along, inner(fresh, gradient - last.gradient), last.bend
 
-        if may_guess := use_last_step and place is not None and last.gradient is not None:
+        if use_last_step and place is not None:
             known = overlap.is_known(place, -slope[0], measured_every)
             known &= jnp.min(last.caution) <= 1  # where a step has failed, none is guessed
             aa, ab, bb = jax.lax.cond(known, guessed, measured)
@@ -263,11 +275,12 @@ def _scale_by_plane(
         if not use_last_step:
             return step, last
         last = last._replace(step=step.T)
-        if may_guess:
+        if place is not None:
             ratio = matrix[0][0] / jnp.maximum(-slope[0], TINY)
             overlap = overlap.after(place, known, ratio, -slope[0])
             bend = first * first * aa + 2 * first * second * ab + second * second * bb
-            last = last._replace(overlap=overlap, gradient=gradient, bend=jnp.maximum(bend, 0))
+            here = {"place": place + 1, "gradient": gradient, "bend": jnp.maximum(bend, 0)}
+            last = last._replace(overlap=overlap, **here)
         return step, last
 
     return optax.GradientTransformationExtraArgs(init, update)

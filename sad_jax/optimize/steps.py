@@ -185,7 +185,6 @@ def _gauss_newton(
             push=partial(push, sites),
             damping=damping,
             backend=target.backend,
-            place=i,
         )
         moved = optax.apply_updates(sites, as_updates(sites, tangent))
         moved = moved.replace(log_tau=jnp.minimum(moved.log_tau, largest))

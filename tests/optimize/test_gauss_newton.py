@@ -216,8 +216,8 @@ def test_on_a_quadratic_guesses_are_what_would_be_measured():
 
     def update(x, last, place):
         gradient = jnp.zeros((7, 8)).at[6].set(drawing.T @ (drawing @ x - 0.01))
-        known = {"curvature": blocks, "push": push, "damping": damping, "place": place}
-        step, last = PLANE.update(gradient, last, **known)
+        known = {"curvature": blocks, "push": push, "damping": damping}
+        step, last = PLANE.update(gradient, last._replace(place=jnp.int32(place)), **known)
         jax.effects_barrier()
         return x + step[6], last
 
@@ -225,9 +225,8 @@ def test_on_a_quadratic_guesses_are_what_would_be_measured():
     x, first = update(np.zeros(8), start, 0)
     expected, second = update(x, first, 1)
     assert len(pushes) == 2
-    assert second.overlap.age.tolist() == [1, 1, *[0] * (gn.PLACES - 2)]
-    ratio = second.overlap.ratio / gn.ALLOWANCE
-    guessing = first._replace(overlap=second.overlap._replace(ratio=ratio))
+    ratio, age = second.overlap.ratio / gn.ALLOWANCE, jnp.ones(gn.PLACES, jnp.int32)
+    guessing = first._replace(overlap=second.overlap._replace(ratio=ratio, age=age))
     found, guessed = update(x, guessing, 1)
     assert len(pushes) == 2
     assert guessed.overlap.age[1] == 2
@@ -242,8 +241,12 @@ def test_on_a_quadratic_guesses_are_what_would_be_measured():
 def test_an_overlap_is_known_for_some_time_and_for_slopes_that_do_not_rise():
     overlap = gn.Overlap.unknown(jnp.float32)
     assert not any(overlap.is_known(place, 1.0, 4) for place in range(12))
+    for ratio in (2.0, 3.0):  # too unlike to be trusted
+        for place in range(12):
+            overlap = overlap.after(place, False, ratio * (1 + place), 10.0)
+        assert not overlap.is_known(1, 10.0, 4)
     for place in range(12):
-        overlap = overlap.after(place, False, 3.0 + place, 10.0)
+        overlap = overlap.after(place, False, 3.0 * (1 + place), 10.0)
     known = [bool(overlap.is_known(place, 10.0, 4)) for place in range(12)]
     assert known == [False, *[True] * (gn.PLACES - 1), *[False] * (12 - gn.PLACES)]
     assert overlap.is_known(2, 13.0, 4)
@@ -254,7 +257,7 @@ def test_an_overlap_is_known_for_some_time_and_for_slopes_that_do_not_rise():
         overlap = overlap.after(2, True, 99.0, 5.0)
         assert overlap.age[2] == age
     assert not overlap.is_known(2, 5.0, 4)
-    assert overlap.ratio[2] == 5
+    assert overlap.ratio[2] == 9
     assert overlap.slope[2] == 5
     assert overlap.after(2, False, 7.0, 5.0).ratio[2] == 7
 
@@ -319,14 +322,16 @@ def test_parked_sites_in_a_list_get_finite_steps(smooth):
 def test_after_the_first_lists_lengths_are_guessed_unless_all_are_to_be_measured(smooth):
     sites, lists, target, _ = smooth
     always = partial(run_gauss_newton, optimizer=gn.scale_by_plane(measured_every=1))
-    states = [run(make_state(sites, lists), target, 3, 0.1) for run in (run, always)]
-    for a, b in zip(*map(jax.tree.leaves, states), strict=True):
-        np.testing.assert_array_equal(a, b)
+    states = [make_state(sites, lists)] * 2
+    for _ in range(2):  # until all places have been measured twice
+        states = [run(s, target, 3, 0.1) for run, s in zip((run, always), states, strict=True)]
+        for a, b in zip(*map(jax.tree.leaves, states), strict=True):
+            np.testing.assert_array_equal(a, b)
     guessed, measured = (
         run(state, target, 3, 0.1) for run, state in zip((run, always), states, strict=True)
     )
-    assert guessed.optimizer.overlap.age[:4].tolist() == [1, 2, 2, 0]
-    assert measured.optimizer.overlap.age[:4].tolist() == [1, 1, 1, 0]
+    assert np.any(guessed.optimizer.overlap.age > 1)
+    assert np.all(measured.optimizer.overlap.age <= 1)
     assert np.any(guessed.sites.position != measured.sites.position)
     np.testing.assert_allclose(guessed.value, measured.value, rtol=0.1)
 
