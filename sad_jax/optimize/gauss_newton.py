@@ -25,8 +25,8 @@ mostly guessed without a pass:
 
 The overlap depends on how many steps the lists and B are old, and is mostly alike from one set of
 lists to the next: so it is that of the same place among the steps on the last lists, times
-``ALLOWANCE``. ``Overlap.is_known`` says when it is measured instead: where few pixels decide, it
-changes from step to step, and a guess would go too far.
+``ALLOWANCE``. It is measured where it has changed (``Overlap.is_known``), and where few sites make
+up the slope p'm: with these it changes from step to step, and a guess would go too far.
 
 **Any loss** L(c) of the picture c (``gauss_newton``), with gradient g and Hessian H. The
 generalised Gauss-Newton matrix (Schraudolph 2002) keeps the curvature of L and drops that of the
@@ -105,6 +105,7 @@ RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and t
 PLACES = 8  # steps on the same lists whose overlap is remembered
 ALLOWANCE = 1.05  # factor of an overlap that is guessed: too short a step harms less than too long
 STEADY = 0.3  # an overlap that differs by less, relatively, from the one measured before is trusted
+MANY = 20  # equal sites that make up a slope, at least; else all is measured
 STEEPER = 1.3  # a slope so many times that of the same place on the last lists: measured again
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
@@ -264,7 +265,9 @@ def _scale_by_plane(
 
         if use_last_step and place is not None:
             known = overlap.is_known(place, -slope[0], measured_every)
-            known &= jnp.min(last.caution) <= 1  # where a step has failed, none is guessed
+            # not where a step has failed, or where few sites make up the slope
+            of_sites = jnp.sum(fresh * gradient, 0)
+            known &= (jnp.min(last.caution) <= 1) & (slope[0] ** 2 >= MANY * jnp.sum(of_sites**2))
             aa, ab, bb = jax.lax.cond(known, guessed, measured)
         else:
             aa, ab, bb = measured()

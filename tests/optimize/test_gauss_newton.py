@@ -202,8 +202,10 @@ def last_step(step, caution=1.0) -> gn.LastStep:
 
 
 @pytest.mark.usefixtures("x64")
-def test_on_a_quadratic_guesses_are_what_would_be_measured():
-    """But for the overlap, which is given; a failed step, or none before, asks for a measure."""
+def test_on_a_quadratic_guesses_are_what_would_be_measured(monkeypatch):
+    """But for the overlap, which is given. A failed step, or none before, or few sites ask for a
+    measure."""
+    monkeypatch.setattr(gn, "MANY", 2)
     rng = np.random.default_rng(0)
     drawing, damping = rng.normal(size=(20, 8)), 0.1
     diagonal = jnp.sum(drawing**2, 0)
@@ -236,6 +238,9 @@ def test_on_a_quadratic_guesses_are_what_would_be_measured():
     update(x, guessing._replace(caution=jnp.full((8, 1), 1.1)), 1)
     update(x, guessing, 0)
     assert len(pushes) == 4
+    monkeypatch.setattr(gn, "MANY", 20)
+    update(x, guessing, 1)
+    assert len(pushes) == 5
 
 
 def test_an_overlap_is_known_for_some_time_and_for_slopes_that_do_not_rise():
@@ -319,9 +324,16 @@ def test_parked_sites_in_a_list_get_finite_steps(smooth):
 
 
 @pytest.mark.slow
-def test_after_the_first_lists_lengths_are_guessed_unless_all_are_to_be_measured(smooth):
+def test_after_the_first_lists_lengths_are_guessed_unless_all_are_to_be_measured(
+    smooth, monkeypatch
+):
+    """Of nine sites, so few that no length would be guessed otherwise."""
+    monkeypatch.setattr(gn, "MANY", 0)
     sites, lists, target, _ = smooth
-    always = partial(run_gauss_newton, optimizer=gn.scale_by_plane(measured_every=1))
+    run, always = (
+        partial(run_gauss_newton, optimizer=gn.scale_by_plane(measured_every=every))
+        for every in (3, 1)
+    )
     states = [make_state(sites, lists)] * 2
     for _ in range(2):  # until all places have been measured twice
         states = [run(s, target, 3, 0.1) for run, s in zip((run, always), states, strict=True)]
