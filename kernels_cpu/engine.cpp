@@ -142,7 +142,8 @@ ffi::Error change(ffi::ThreadPool pool, FloatArray table, IntArray members, Floa
   const Setting setting = setting_of(loss, numbers);
   if (setting.loss == Loss::none) return unknown(loss);
   const int64_t steps = size(*out, 2) / size(image, 2);
-  if (steps > 2) return ffi::Error::InvalidArgument("expected at most 2 steps of a site");
+  if (steps < 1 || steps > 2)
+    return ffi::Error::InvalidArgument("expected 1 or 2 steps of a site, got " + std::to_string(steps));
   const auto draw = steps == 1 ? drawn<ChangeByOne> : drawn<ChangeByTwo>;
   return draw(pool, table, members, &image, &weight, out, cell, setting);
 }

@@ -105,7 +105,7 @@ RISE, RISE_OF_MEAN = 0.1, 0.3  # it grew by more than so many times itself and t
 PLACES = 8  # steps on the same lists whose overlap is remembered
 ALLOWANCE = 1.05  # factor of an overlap that is guessed: too short a step harms less than too long
 STEADY = 0.3  # an overlap that differs by less, relatively, from the one measured before is trusted
-MANY = 20  # equal sites that make up a slope, at least; else all is measured
+MANY = 20  # a length is guessed where at least as many sites, if all were equal, make up the slope
 STEEPER = 1.3  # a slope so many times that of the same place on the last lists: measured again
 SHARPEST = 20.0  # largest tau / S: a border narrower than a twentieth of a pixel has no gradient
 
@@ -137,7 +137,9 @@ class Overlap(NamedTuple):
         """float[], the ratio at that place."""
         return jnp.sum(jnp.where(self._is_at(place), self.ratio, 0))
 
-    def after(self, place: jax.Array, known: jax.Array, ratio: jax.Array, slope: jax.Array):
+    def after(
+        self, place: jax.Array, known: jax.Array, ratio: jax.Array, slope: jax.Array
+    ) -> Overlap:
         """The overlap with what a step has found at that place: its ratio, unless it was known."""
         here = self._is_at(place)
         steady = (abs(ratio - self.ratio) < STEADY * ratio).astype(self.age.dtype)
