@@ -99,10 +99,10 @@ class FastRecipe(Recipe):
     name: ClassVar[str] = "fast"
     any_length: ClassVar[bool] = True
 
-    steps: int = 500
+    steps: int = 400
     pixels_per_initial_site: int = 6
-    overshoot: int = 8
-    thinning_end: float = 0.3
+    overshoot: int = 5
+    thinning_end: float = 0.2
     moved: float = 0.15
     moves_end: float = 0.9
     moves_every: int = 30
