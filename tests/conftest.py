@@ -105,8 +105,9 @@ class Reference:
         outer = u[:, :, None] * u[:, None, :]
         a = sites.log_aniso[:, None, None]
         metric = np.exp(a) * outer + np.exp(-a) * (np.eye(2) - outer)
-        delta = np.asarray(points, np.float64)[:, None] - sites.position
-        form = np.einsum("mni,nij,mnj->mn", delta, metric, delta)
+        (xx, xy), (_, yy) = np.moveaxis(metric, 0, -1)
+        x, y = np.asarray(points, np.float64).T[..., None] - sites.position.T[:, None]
+        form = xx * x * x + 2 * xy * x * y + yy * y * y
         return np.sqrt(np.maximum(form / size**2, 1e-8))
 
     def scores(self, sites: Sites, points: np.ndarray, size: int) -> np.ndarray:
