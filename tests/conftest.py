@@ -105,8 +105,9 @@ class Reference:
         outer = u[:, :, None] * u[:, None, :]
         a = sites.log_aniso[:, None, None]
         metric = np.exp(a) * outer + np.exp(-a) * (np.eye(2) - outer)
-        delta = np.asarray(points, np.float64)[:, None] - sites.position
-        form = np.einsum("mni,nij,mnj->mn", delta, metric, delta)
+        (xx, xy), (_, yy) = np.moveaxis(metric, 0, -1)
+        x, y = np.asarray(points, np.float64).T[..., None] - sites.position.T[:, None]
+        form = xx * x * x + 2 * xy * x * y + yy * y * y
         return np.sqrt(np.maximum(form / size**2, 1e-8))
 
     def scores(self, sites: Sites, points: np.ndarray, size: int) -> np.ndarray:
@@ -255,9 +256,12 @@ def not_built(monkeypatch, tmp_path):
     library.loaded.cache_clear()
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=[pytest.param("pallas", marks=pytest.mark.slow), "cpu"])
 def engine(request) -> Backend:
-    """What is not XLA: kernels on a GPU, interpreted, and the CPU engine where it is built."""
+    """What is not XLA: kernels on a GPU, interpreted, and the CPU engine where it is built.
+
+    Interpreted kernels are slow, but for some cases of a test that names its engines itself.
+    """
     return request.getfixturevalue("cpu_engine") if request.param == "cpu" else ENGINES["pallas"]
 
 
@@ -302,10 +306,15 @@ class Problem:
         return sad.render(sites, self.lists, implementation="xla")
 
     @cached_property
+    def drawn(self) -> tuple[np.ndarray, np.ndarray]:
+        """The picture's derivatives, by forward differentiation, and the picture."""
+        both = jax.jacfwd(lambda parameters: (self.draw(parameters),) * 2, has_aux=True)
+        return jax.tree.map(np.asarray, jax.jit(both)(self.parameters))
+
+    @property
     def jacobian(self) -> np.ndarray:
-        """d picture / d parameters, [H W C, 6 + C, N], by forward differentiation."""
-        found = np.asarray(jax.jit(jax.jacfwd(self.draw))(self.parameters))
-        return found.reshape(-1, *self.parameters.shape)
+        """d picture / d parameters, [H W C, 6 + C, N]."""
+        return self.drawn[0].reshape(-1, *self.parameters.shape)
 
     @cached_property
     def chain(self) -> np.ndarray:
@@ -323,7 +332,7 @@ class Problem:
     @cached_property
     def error(self) -> np.ndarray:
         """picture - image, [H W C]."""
-        return (np.asarray(jax.jit(self.draw)(self.parameters)) - self.image).ravel()
+        return (self.drawn[1] - self.image).ravel()
 
     @property
     def values(self) -> np.ndarray:

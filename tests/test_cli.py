@@ -106,6 +106,7 @@ def test_fit_writes_the_file_and_its_pictures(photo, capsys, sites):
         assert sad.read_image(folder / name).shape == (HEIGHT, WIDTH, 3)
 
 
+@pytest.mark.slow
 def test_fit_is_reproducible_and_render_agrees(photo):
     for out in ("a", "b"):
         assert fit("--out", out, "--json", f"{out}.json") == 0
@@ -135,6 +136,7 @@ def test_time_budget(photo):
     assert figures()["steps"] < 40
 
 
+@pytest.mark.slow
 def test_mask_and_film(photo):
     mask = np.zeros((HEIGHT, WIDTH))
     mask[:, :12] = 1
@@ -150,6 +152,7 @@ def test_mask_and_film(photo):
     assert psnr(drawn[:, :12], target[:, :12]) > psnr(drawn[:, 12:], target[:, 12:])
 
 
+@pytest.mark.slow
 def test_an_interrupted_fit_leaves_its_best_and_resumes(photo, capsys, monkeypatch):
     def interrupt(self, state):
         if state.step >= 2:
@@ -401,6 +404,7 @@ def program(work):
     return start
 
 
+@pytest.mark.slow
 def test_as_a_program(program):
     """Help, and an error in one line."""
     help_text = program("--help")
@@ -453,6 +457,7 @@ def test_help_and_wrong_arguments_are_answered_without_jax(words, code):
     assert done.stderr.count("\n") == (1 if code else 0)
 
 
+@pytest.mark.slow
 def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "album"
     folder.mkdir()
@@ -490,6 +495,7 @@ def test_a_folder_is_fitted_past_bad_files_and_only_once(photo, tmp_path, capsys
     assert capsys.readouterr().out.splitlines()[-1] == "3 of 3 fitted"
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_interrupted_goes_on_where_it_was(photo, tmp_path, capsys, monkeypatch):
     folder = tmp_path / "album"
     folder.mkdir()

@@ -30,6 +30,7 @@ def test_importing_starts_no_backend_and_changes_no_setting():
     )
 
 
+@pytest.mark.slow
 def test_importing_every_name_starts_no_backend():
     run(
         "import sad_jax\n"
@@ -60,6 +61,7 @@ def test_everything_in_all_is_there():
         sad_jax.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 def test_decoding_needs_no_optimiser(tmp_path, make_sites):
     """A decoder imports neither an optimiser, nor networks, nor our own fit."""
     path = tmp_path / "a.sad"

@@ -46,14 +46,16 @@ def assert_equal(found, expected, room: float = 1e-5) -> None:
 @pytest.mark.slow
 def test_four_devices_equal_one(tmp_path):
     """Rows of cells that four do not divide; what is random is so by its place alone."""
-    finish(start("steps+propagation+fits", tmp_path / "a.npz", 4))
+    four = start("steps+propagation+fits", tmp_path / "a.npz", 4)
+    expected = sharded.steps(None) | sharded.lists_by_propagation(None)
+    alone = sharded.fits(None)
+    finish(four)
     found = np.load(tmp_path / "a.npz")
     assert (found["devices"], found["processes"]) == (4, 1)
     assert found["programs"] == 3  # of "fast" with shorter and whole lists, to encode in "paper"
-    assert_equal(found, sharded.steps(None) | sharded.lists_by_propagation(None))
+    assert_equal(found, expected)
     assert found["fast"].tobytes() == found["of a file"].tobytes()
     assert found["rows read"].tolist() == [[0, 8], [8, 16], [16, 24], [24, 27]]  # cells of 2
-    alone = sharded.fits(None)
     for name in ("fast", "paper"):
         assert_equal(found, {f"{name} history": alone[f"{name} history"]}, room=5e-3)
         np.testing.assert_allclose(found[f"{name} psnr"], alone[f"{name} psnr"], atol=0.1)
@@ -67,17 +69,18 @@ def test_a_fit_of_two_processes_goes_on_in_one(tmp_path):
         address = f"localhost:{free.getsockname()[1]}"
     out = tmp_path / "b.npz"
     np.save(tmp_path / "b.npz.npy", sharded.picture())
-    finish(*(start("interrupted", out, 2, address, 2, rank) for rank in range(2)))
-    found = np.load(out)
-    assert (found["devices"], found["processes"]) == (4, 2)
-    assert found["steps"] == sharded.STOP
+    both = [start("interrupted", out, 2, address, 2, rank) for rank in range(2)]
     mask = np.ones((28, 19), np.float32)
     mask[3:6, 2:7] = 0
     given = {"key": jax.random.key(sharded.SEED), "mask": mask}
+    unbroken = sad.fit(sharded.picture(), sharded.CONFIG, **given)
+    finish(*both)
+    found = np.load(out)
+    assert (found["devices"], found["processes"]) == (4, 2)
+    assert found["steps"] == sharded.STOP
     resumed = sad.fit(
         sharded.picture(), sharded.CONFIG, **given, checkpoint=f"{out}.ckpt", resume=True
     )
-    unbroken = sad.fit(sharded.picture(), sharded.CONFIG, **given)
     assert resumed.history["step"] == unbroken.history["step"]
     assert resumed.psnr == pytest.approx(unbroken.psnr, abs=0.03)
 

@@ -113,6 +113,7 @@ def press_before(monkeypatch):
     return patch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.001, 0.03])
 def test_right_after_the_start(photo, seconds):
     program = Program("fit", photo)
@@ -135,6 +136,7 @@ def test_during_an_import(photo, module):
     assert Program("fit", photo, setup=setup).end() == (130, LINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "end"),
     [(signal.SIGINT, (130, LINE)), (signal.SIGTERM, (143, "sad-jax: terminated\n"))],
@@ -161,6 +163,7 @@ def test_while_a_result_is_written(file):
     assert sorted(os.listdir()) == ["a.sad", "b.txt"]
 
 
+@pytest.mark.slow
 def test_a_second_time_ends_what_was_to_be_kept(file):
     setup = (
         "import sad_jax.storage.files as files\n"
@@ -215,6 +218,7 @@ def fit(*words) -> int:
     return cli.main(["fit", "photo.png", "--sites", "64", "--steps", "40", *words])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code", "word"),
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
@@ -241,6 +245,7 @@ def test_a_fit_stops_after_a_step_and_goes_on_from_there(
     assert steps[2] > steps[1]
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_done_is_written_whole(photo, capsys, press_before):
     press_before("sad_jax.viz.diagram")
     assert fit("--json", "f.json") == 130
@@ -249,6 +254,7 @@ def test_a_fit_that_is_done_is_written_whole(photo, capsys, press_before):
     assert Path("f.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_stops_before_the_next_photograph(photo, capsys, press_before):
     os.mkdir("album")
     for name in ("a.png", "b.png"):

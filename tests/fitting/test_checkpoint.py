@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import sad_jax as sad
-from experiments.formats.fuzz import CHECKPOINT, Seeds, fuzz, repair
+from experiments.formats.fuzz import CHECKPOINT, fuzz, repair, states_of
 from sad_jax.fitting import checkpoint
 from sad_jax.fitting.checkpoint import (
     Checkpoint,
@@ -29,9 +29,8 @@ SIZE = CHECKPOINT.size
 
 
 @pytest.fixture(scope="module", params=["fast", "paper"])
-def state(request):
-    readers = Seeds(np.random.default_rng(0)).readers["checkpoint"]
-    return readers[request.param == "paper"].args[1]
+def state(request, make_sites):
+    return dict(zip(("fast", "paper"), states_of(make_sites(5)), strict=True))[request.param][1]
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +169,7 @@ def test_no_bit_can_flip_unseen(state, identity):
             parse_checkpoint(bytes(changed), identity, state)
 
 
+@pytest.mark.slow
 def test_altered_files_of_sites_and_checkpoints_are_refused_or_read_as_finite_values():
     """A few of those that ``python -m experiments.formats.fuzz`` makes by the million."""
     figures = fuzz(2000, seed=3)

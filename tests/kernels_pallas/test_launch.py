@@ -22,7 +22,11 @@ def test_a_launch_that_cannot_be_is_refused(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"gather": "outside", "lanes": 128}, {"lanes": 128, "pixels": 1}]
+    "options",
+    [
+        {"gather": "outside", "lanes": 128},
+        pytest.param({"lanes": 128, "pixels": 1}, marks=pytest.mark.slow),
+    ],
 )
 def test_the_launch_does_not_change_the_result(make_case, run_pass, assert_same, options):
     """Rows gathered outside; several programs a block: 3 of 128 lanes."""

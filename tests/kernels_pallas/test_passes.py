@@ -24,27 +24,34 @@ TWIN = Backend("xla_vjp")
 ROUNDING = 1e-4  # of weights: scores of sites this sharp are some hundreds, in float32
 
 
+QUICK = [("pull back", CASES[0], True), ("gradient", CASES[1], False)]
+QUICK_IN_C = [
+    ("pull back", CASES[1], True),
+    ("curvature", CASES[0], True),
+    ("change", CASES[3], True),
+    ("changes", CASES[1], True),
+]
+SLOW = [
+    *(("pull back", case, True) for case in CASES[2:6]),
+    ("pull back", CASES[5], False),
+    ("curvature", CASES[3], False),
+    ("curvature", CASES[6], True),  # more sums than a kernel holds at once
+    ("changes", CASES[6], False),
+    ("colors", CASES[3], True),
+    ("statistics", CASES[3], True),
+]
+
+
+def by_engine(engine: str, quick: list, slow: list) -> list:
+    """What a test takes: an engine and a case."""
+    marked = [pytest.param(engine, *case, marks=pytest.mark.slow) for case in slow]
+    return [(engine, *case) for case in quick] + marked
+
+
 @pytest.mark.parametrize(
-    ("name", "case", "deterministic"),
-    [
-        *(("pull back", case, True) for case in CASES[:2]),
-        ("gradient", CASES[1], False),
-        ("curvature", CASES[0], True),
-        ("change", CASES[3], True),
-        ("changes", CASES[1], True),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in (
-                *(("pull back", case, True) for case in CASES[2:6]),
-                ("pull back", CASES[5], False),
-                ("curvature", CASES[3], False),
-                ("curvature", CASES[6], True),  # more sums than a kernel holds at once
-                ("changes", CASES[6], False),
-                ("colors", CASES[3], True),
-                ("statistics", CASES[3], True),
-            )
-        ),
-    ],
+    ("engine", "name", "case", "deterministic"),
+    by_engine("pallas", QUICK, QUICK_IN_C + SLOW) + by_engine("cpu", QUICK + QUICK_IN_C, SLOW),
+    indirect=["engine"],
 )
 def test_engines_equal_the_xla_twin(
     make_case, run_pass, reference, assert_same, engine, name, case, deterministic

@@ -1,5 +1,7 @@
 """The formula: values against the paper's quadratic form, derivatives against autodiff."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from sad_jax.model import score as formula
 from sad_jax.model.sites import Sites
 
 
+@partial(jax.jit, static_argnums=2)
 def table(sites: Sites, points: np.ndarray, size: int) -> jax.Array:
     """Scores [M, N] as the package computes them."""
     x, y = jnp.asarray(points).T
@@ -57,7 +60,7 @@ def test_weights_are_the_softmax_of_the_negated_scores(make_sites, reference):
     rows = formula.Rows(*(row[:, None] for row in formula.site_rows(sites, 16)))
     everyone = np.tile(np.arange(8), (len(points), 1))
     expected = reference.weights(sites, points, everyone, 16)
-    np.testing.assert_allclose(formula.softmax_weights(rows, x, y).T, expected, atol=2e-5)
+    np.testing.assert_allclose(jax.jit(formula.softmax_weights)(rows, x, y).T, expected, atol=2e-5)
 
 
 def test_weights_stay_finite_where_every_score_is_huge(make_sites):
@@ -65,6 +68,13 @@ def test_weights_stay_finite_where_every_score_is_huge(make_sites):
     rows = formula.Rows(*(row[:, None] for row in formula.site_rows(sites, 14)))
     weights = formula.softmax_weights(rows, jnp.asarray([0.0, 1e6]), jnp.asarray([0.0, -1e6]))
     np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-6)
+
+
+@partial(jax.jit, static_argnums=2)
+def slope(sites: Sites, lists: sad.Candidates, implementation: str) -> Sites:
+    """The gradient of the sum of the picture's values."""
+    draw = partial(sad.render, lists=lists, implementation=implementation)
+    return jax.grad(lambda sites: jnp.sum(draw(sites)))(sites)
 
 
 @pytest.mark.parametrize("implementation", ["xla", "xla_vjp"])
@@ -79,11 +89,5 @@ def test_gradients_are_finite_everywhere(make_sites, reference, implementation, 
         sites = jax.tree.map(lambda leaf: np.repeat(leaf[:1], 12, 0), sites)
         sites = sites.replace(position=np.full((12, 2), 4, np.float32))
     lists = reference.lists(sites, (9, 14))
-
-    @jax.jit
-    def gradient(sites):
-        return jax.grad(lambda s: jnp.sum(sad.render(s, lists, implementation=implementation)))(
-            sites
-        )
-
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient(sites)))
+    found = slope(sites, lists, implementation)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))

@@ -66,6 +66,7 @@ def test_members_have_params_of_their_own(starts):
     assert len(np.unique(found.states.params)) == MEMBERS
 
 
+@pytest.mark.slow
 def test_members_that_are_lost_are_told_of_and_left_out(starts):
     broken = starts.replace(color=starts.color.at[1].set(jnp.nan))
     with pytest.warns(RuntimeWarning, match="expected finite losses, got 1 of 3 that are not"):

@@ -184,10 +184,15 @@ def test_steps_on_a_quadratic_are_conjugate_gradients():
     matrix, diagonal = drawing.T @ drawing + gn.FLOOR * np.eye(8), np.sum(drawing**2, 0)
     blocks = Curvature(jnp.zeros((6, 6, 8)), jnp.zeros((6, 1, 8)), jnp.asarray(diagonal))
     x, last = np.zeros(8), last_step(np.zeros((8, 7)))
-    for _ in range(5):
+
+    @jax.jit
+    def update(x, last):
         gradient = jnp.zeros((7, 8)).at[6].set(matrix @ x - right)
         push = lambda *tangents: [drawing @ tangent[6] for tangent in tangents]  # noqa: E731
-        step, last = PLANE.update(gradient, last, curvature=blocks, push=push, damping=0.0)
+        return PLANE.update(gradient, last, curvature=blocks, push=push, damping=0.0)
+
+    for _ in range(5):
+        step, last = update(x, last)
         x = x + step[6]
         close(last.step, step.T)
     scale = diagonal + gn.FLOOR
