@@ -87,10 +87,8 @@ def test_one_bright_pixel_is_kept():
 def test_sites_are_thinned_in_stages_to_the_budget(first):
     sites = first[0].history["sites"]
     assert first[0].history["step"] == [*range(3, 40, 3), 40]
-    assert sites[0] == 110
-    assert (np.diff(sites) <= 0).all()
-    assert sites[1] > sites[2] > sites[3] > 50
-    assert sites[4:] == [50] * 10
+    assert sites[0] == 110 > sites[1] > sites[2] > 50
+    assert sites[3:] == [50] * 11  # from a fifth of the steps on
 
 
 def test_lists_are_shorter_in_the_first_half(photo):
