@@ -36,6 +36,13 @@ def test_there_are_five_with_their_pictures():
         assert not any(output["output_type"] == "error" for output in shown)
 
 
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_what_a_notebook_shows_is_free_of_warnings_and_places(notebook):
+    """A warning names a folder of the machine on which the notebook ran."""
+    text = notebook.read_text()
+    assert not [word for word in ("Warning", "site-packages", "/home/", "/tmp/") if word in text]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # as a reader has it
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
