@@ -60,7 +60,7 @@ class Seeds:
     def __init__(self, rng: np.random.Generator):
         sites = [_sites(rng, n, channels) for n, channels in ((5, 3), (1, 1), (3, 7))]
         canvas = Canvas((12, 16), k=6, cell=2)
-        states = states_of(sites[0])
+        states = states_of(sites[0]).values()
         text = official.format_txt(sites[0], canvas).encode()
         self.files: dict[str, list[bytes]] = {
             "sad": [_first_version(sites[0], canvas)]
@@ -278,9 +278,9 @@ def _paper_state(sites: Sites) -> tuple[dict[str, str], State]:
     return _identity(config), _state(sites, optimizer, jax.random.key(2))
 
 
-def states_of(sites: Sites) -> list[tuple[dict[str, str], State]]:
-    """A fit's identity and its state, for either recipe."""
-    return [_fast_state(sites), _paper_state(sites)]
+def states_of(sites: Sites) -> dict[str, tuple[dict[str, str], State]]:
+    """A fit's identity and its state, by the name of its recipe."""
+    return {"fast": _fast_state(sites), "paper": _paper_state(sites)}
 
 
 def _identity(config: FitConfig) -> dict[str, str]:

@@ -30,7 +30,8 @@ SIZE = CHECKPOINT.size
 
 @pytest.fixture(scope="module", params=["fast", "paper"])
 def state(request, make_sites):
-    return dict(zip(("fast", "paper"), states_of(make_sites(5)), strict=True))[request.param][1]
+    _, state = states_of(make_sites(5))[request.param]
+    return state
 
 
 @pytest.fixture(scope="module")
